@@ -1,0 +1,75 @@
+"""The kinds of failure and their exit codes; the whole list.
+
+A message answers four questions: what, where, what was found, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ToolkitError(Exception):
+    """A failure that is explained in a sentence and needs no traceback."""
+
+    exit_code = 1
+    label = "error"
+
+    def __init__(self, problem: str, *, where: str = "", hint: str = ""):
+        super().__init__(problem)
+        self.problem = problem
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.label}: {self.problem}"
+        if self.where:
+            text += f"\n  --> {self.where}"
+        if self.hint:
+            text += f"\n\nhint: {self.hint}"
+        return text
+
+
+class UserError(ToolkitError):
+    """What was written or handed in cannot be used: recipe, network, image, operator."""
+
+    exit_code = 2
+
+
+class EnvironmentFailure(ToolkitError):
+    """The machine lacks something; the same input may work later."""
+
+    exit_code = 3
+
+
+class GateFailed(ToolkitError):
+    """Everything worked; the result is not good enough."""
+
+    exit_code = 4
+    label = "gate failed"
+
+
+class SecurityError(ToolkitError):
+    """Something was tampered with, or tries to reach where it must not."""
+
+    exit_code = 5
+    label = "refused"
+
+
+class Problems(UserError):
+    """Every problem of one file or run, shown at once; exits with the first one's code."""
+
+    def __init__(self, problems: Sequence[ToolkitError]):
+        super().__init__(f"{len(problems)} problems" if len(problems) > 1 else "1 problem")
+        self.problems = tuple(problems)
+        self.exit_code = problems[0].exit_code
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(problem) for problem in self.problems)
+
+
+def raise_all(problems: Sequence[ToolkitError]) -> None:
+    """Nothing for no problem, the problem itself for one, `Problems` for more."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise Problems(problems)

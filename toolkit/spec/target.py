@@ -1,0 +1,57 @@
+"""A target: what a device runs and what it cannot, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Scheme = Literal["tensorrt", "onnxruntime", "openvino", "litert"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One fact about a device, with where it was read."""
+
+    text: str  # what the limit is, in a sentence
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorLimits:
+    """What the device cannot run fast or at all; None means no limit."""
+
+    refused: Mapping[str, str]  # ONNX operator -> what to do instead
+    max_rank: int | None = None
+    depth_to_space_blocks: tuple[int, ...] | None = None  # () refuses all of them
+    kernel_sizes: tuple[int, ...] | None = None
+    channel_multiple: int = 1  # fast multiple: a warning, and what `prune` rounds to
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """One kind of file a target gets: which backend writes it and under which scheme."""
+
+    backend: str
+    scheme: Scheme
+    io_dtype: Literal["float32", "uint8", "int8"] = "float32"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    tile: tuple[int, int] | None = None  # fixed input height and width; None leaves them free
+    per_channel: bool = True
+    upsampler: Literal["depth_to_space", "reshape"] = "depth_to_space"
+    float16: bool = False  # also write a float16-typed rival
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One device. `facts` are the values that steps and backends read, for cache keys."""
+
+    name: str
+    title: str
+    builds: tuple[Build, ...]
+    limits: OperatorLimits
+    rules: tuple[Rule, ...]
+    gates: Mapping[str, float]  # defaults a recipe may override
+    path: Path
+    facts: Mapping[str, Any]

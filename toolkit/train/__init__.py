@@ -1,0 +1,1 @@
+"""Training: patches in, a better module out, with checkpoints that survive being killed."""

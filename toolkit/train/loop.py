@@ -1,0 +1,288 @@
+"""The one training loop: distillation, fine-tuning after pruning and plain training all run it.
+
+Under `torchrun` it runs unchanged on several processes: each takes its share of the batch, the
+gradients are averaged and process 0 writes. Batches are drawn from (seed, step, rank), so a run
+that was killed continues with exactly the patches it would have seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from toolkit.train import checkpoint as checkpoints
+from toolkit.train.losses import PIXEL_LOSSES
+from toolkit.train.patches import Pair, sample_batch
+
+GRADIENT_NORM_LIMIT = 0.5  # tiny networks with a high learning rate spike without one
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How long and how hard to train. `batch` counts patches over all processes together."""
+
+    steps: int
+    batch: int = 16
+    lr_px: int = 32  # edge of a low-resolution patch
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    warmup_steps: int = 200
+    loss: str = "l1"
+    weight_hr: float = 1.0
+    weight_teacher: float = 0.0
+    weight_features: float = 0.0
+    ema: float = 0.999
+    seed: int = 0
+    bfloat16_share: float = 0.0  # first part of the steps run under bfloat16 autocast
+    checkpoint_every_s: float = 30.0
+    validate_every: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a run tells while it runs. psnr_db is NaN until the first validation."""
+
+    step: int
+    steps: int
+    loss: float
+    psnr_db: float
+    steps_per_s: float
+
+
+Show = Callable[[Progress], None]
+Validate = Callable[[nn.Module], float]
+TeacherLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def learning_rate_at(step: int, settings: TrainSettings) -> float:
+    """Linear warm-up, then a half cosine down to the final rate at the last step."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    span = max(1, settings.steps - settings.warmup_steps)
+    share = (step - settings.warmup_steps) / span
+    cosine = 0.5 * (1 + np.cos(np.pi * share))
+    low, high = settings.final_learning_rate, settings.learning_rate
+    return float(low + (high - low) * cosine)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together."""
+
+    rank: int
+    count: int
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[Processes]:
+    """Join the group that `torchrun` announced in the environment, or be alone."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield Processes(0, 1)
+        return
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    torch.distributed.init_process_group(backend)
+    try:
+        rank = torch.distributed.get_rank()
+        yield Processes(rank, torch.distributed.get_world_size())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def pick_device() -> torch.device:
+    """CUDA when present (the local one under `torchrun`), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def _average_gradients(module: nn.Module, count: int) -> None:
+    if count == 1:
+        return
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= count
+
+
+def _update_average(average: dict[str, Tensor], module: nn.Module, step: int, decay: float) -> None:
+    """Exponential moving average of the weights; early steps use a shorter memory."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            average[name].lerp_(value.detach(), 1 - decay)
+        else:
+            average[name].copy_(value)
+
+
+class _FeatureTap:
+    """Keeps the last convolution feature map before the upsampler; a no-op unless asked for."""
+
+    def __init__(self, module: nn.Module):
+        self.features: Tensor | None = None
+        convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+        if len(convolutions) >= 2:
+            convolutions[-1].register_forward_pre_hook(self._keep)
+
+    def _keep(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.features = inputs[0]
+
+
+@dataclass(frozen=True)
+class _Objective:
+    settings: TrainSettings
+    student: nn.Module
+    teacher: nn.Module | None
+    feature_loss: TeacherLoss | None
+    taps: tuple[_FeatureTap, _FeatureTap] | None
+
+    def __call__(self, lr: Tensor, hr: Tensor) -> Tensor:
+        settings, distance = self.settings, PIXEL_LOSSES[self.settings.loss]
+        output = self.student(lr).float()
+        total = settings.weight_hr * distance(output, hr)
+        if self.teacher is None:
+            return total
+        with torch.no_grad():
+            goal = self.teacher(lr).float()
+        total = total + settings.weight_teacher * distance(output, goal)
+        if self.taps and self.feature_loss and all(t.features is not None for t in self.taps):
+            ours, theirs = self.taps[0].features, self.taps[1].features
+            assert ours is not None and theirs is not None
+            if ours.shape[-2:] == theirs.shape[-2:]:
+                total = total + settings.weight_features * self.feature_loss(ours, theirs)
+        return total
+
+
+def train(
+    student: nn.Module,
+    pairs: Sequence[Pair],
+    settings: TrainSettings,
+    *,
+    scale: int,
+    checkpoint: Path,
+    teacher: nn.Module | None = None,
+    feature_loss: TeacherLoss | None = None,
+    validate: Validate | None = None,
+    show: Show | None = None,
+) -> nn.Module:
+    """Train `student` in place and return it with its averaged weights.
+
+    student, teacher: (N, C, H, W) float32 in [0, 1] to (N, C, H * scale, W * scale).
+    `checkpoint` is written every `checkpoint_every_s` seconds and continued from when present.
+    `validate` gives the PSNR in dB to show; it sees the averaged weights.
+    """
+    with process_group() as processes:
+        return _train(
+            student, pairs, settings, scale, checkpoint, teacher, feature_loss, validate, show,
+            processes,
+        )  # fmt: skip
+
+
+def _train(
+    student: nn.Module,
+    pairs: Sequence[Pair],
+    settings: TrainSettings,
+    scale: int,
+    checkpoint: Path,
+    teacher: nn.Module | None,
+    feature_loss: TeacherLoss | None,
+    validate: Validate | None,
+    show: Show | None,
+    processes: Processes,
+) -> nn.Module:
+    device = pick_device()
+    student.to(device, memory_format=torch.channels_last).train()
+    if teacher is not None:
+        teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    taps = None
+    if teacher is not None and settings.weight_features > 0:
+        taps = (_FeatureTap(student), _FeatureTap(teacher))
+    objective = _Objective(settings, student, teacher, feature_loss, taps)
+    optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate)
+    average = {name: value.detach().clone() for name, value in student.state_dict().items()}
+    first_step = 0
+    if (stored := checkpoints.load(checkpoint)) is not None:
+        student.load_state_dict(stored.weights)
+        optimizer.load_state_dict(stored.optimizer)
+        average = {name: value.to(device) for name, value in stored.average.items()}
+        first_step = stored.step
+
+    def keep(step: int) -> None:
+        if processes.rank == 0:
+            checkpoints.save(
+                checkpoints.Checkpoint(
+                    step=step,
+                    weights=student.state_dict(),
+                    average=average,
+                    optimizer=optimizer.state_dict(),
+                ),
+                checkpoint,
+            )
+
+    psnr_db = float("nan")
+    started = saved = time.monotonic()
+    for step in range(first_step, settings.steps):
+        loss = _one_step(objective, optimizer, pairs, scale, step, processes, device)
+        _update_average(average, student, step, settings.ema)
+        done = step + 1
+        if validate and processes.rank == 0 and done % settings.validate_every == 0:
+            psnr_db = _with_average(student, average, validate)
+        if time.monotonic() - saved > settings.checkpoint_every_s:
+            keep(done)
+            saved = time.monotonic()
+        if show and processes.rank == 0 and (done % 20 == 0 or done == settings.steps):
+            rate = (done - first_step) / (time.monotonic() - started)
+            show(Progress(
+                step=done, steps=settings.steps, loss=float(loss), psnr_db=psnr_db,
+                steps_per_s=rate,
+            ))  # fmt: skip
+    keep(settings.steps)
+    student.load_state_dict(average)
+    return student.eval()
+
+
+def _one_step(
+    objective: _Objective,
+    optimizer: torch.optim.Optimizer,
+    pairs: Sequence[Pair],
+    scale: int,
+    step: int,
+    processes: Processes,
+    device: torch.device,
+) -> Tensor:
+    settings = objective.settings
+    rng = np.random.default_rng([settings.seed, step, processes.rank])
+    lr_patch, hr_patch = sample_batch(
+        pairs, scale=scale, batch=settings.batch // processes.count, lr_px=settings.lr_px, rng=rng
+    )
+    lr = torch.from_numpy(lr_patch).to(device, memory_format=torch.channels_last)
+    hr = torch.from_numpy(hr_patch).to(device)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate_at(step, settings)
+    fast = step < settings.bfloat16_share * settings.steps
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast):
+        loss = objective(lr, hr)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    _average_gradients(objective.student, processes.count)
+    nn.utils.clip_grad_norm_(objective.student.parameters(), GRADIENT_NORM_LIMIT)
+    optimizer.step()
+    return loss.detach()
+
+
+def _with_average(student: nn.Module, average: dict[str, Tensor], validate: Validate) -> float:
+    own = {name: value.detach().clone() for name, value in student.state_dict().items()}
+    student.load_state_dict(average)
+    student.eval()
+    with torch.no_grad():
+        psnr_db = validate(student)
+    student.train()
+    student.load_state_dict(own)
+    return psnr_db
