@@ -6,11 +6,20 @@ Resolution", MLSys 2022 (arXiv 2103.09404). Written from the paper.
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from toolkit.model.state_names import Shapes, fits, square_root
+
+
+def rename(_names: Collection[str]) -> Mapping[str, str]:
+    """Nothing: no set of names but ours."""
+    return {}
 
 
 class LinearBlock(nn.Module):
@@ -20,7 +29,9 @@ class LinearBlock(nn.Module):
     than the collapsed network. With `residual` the identity is added to the kernel's centre.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, wide: int, residual: bool):
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, wide: int, residual: bool
+    ) -> None:
         super().__init__()
         expand = nn.Conv2d(inputs, wide, kernel, bias=False)
         project = nn.Conv2d(wide, outputs, 1)
@@ -42,6 +53,7 @@ class LinearBlock(nn.Module):
         return weight
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H, W)."""
         return F.conv2d(x, self.kernel(), self.bias, padding=self.expand.shape[-1] // 2)
 
     def collapse(self) -> nn.Conv2d:
@@ -57,7 +69,9 @@ class LinearBlock(nn.Module):
 class Sesr(nn.Module):
     """Input (N, C, H, W) in [0, 1]; output (N, C, H * scale, W * scale), not clipped."""
 
-    def __init__(self, *, scale: int, channels: int, features: int, blocks: int, wide: int = 256):
+    def __init__(
+        self, *, scale: int, channels: int, features: int, blocks: int, wide: int = 256
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.channels = channels
@@ -70,6 +84,7 @@ class Sesr(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H * scale, W * scale)."""
         first = F.relu(self.head(x))
         y = first
         for block in self.body:
@@ -77,23 +92,60 @@ class Sesr(nn.Module):
         y = self.tail(y + first)
         # The input repeated for every phase is its nearest upsampling: the network only adds
         # what that lacks.
-        anchor = torch.cat([x[:, c : c + 1] for c in range(self.channels) for _ in range(self.scale**2)], 1)
-        return F.pixel_shuffle(y + anchor, self.scale)
+        planes = [x[:, c : c + 1] for c in range(self.channels) for _ in range(self.scale**2)]
+        return F.pixel_shuffle(y + torch.cat(planes, 1), self.scale)
 
 
 def build(
-    *, scale: int, channels: int = 1, features: int = 16, blocks: int = 5, wide: int = 256
+    *,
+    scale: int,
+    channels: int = 1,
+    features: int = 16,
+    blocks: int = 5,
+    wide: int = 256,
+    collapsed: bool = False,
 ) -> nn.Module:
-    """SESR-M5 by default; `blocks` 3, 5, 7 and 11 are the paper's M3 to M11."""
-    return Sesr(scale=scale, channels=channels, features=features, blocks=blocks, wide=wide)
+    """SESR-M5 by default; `blocks` 3, 5, 7 and 11 are the paper's M3 to M11.
+
+    `collapsed` gives what `collapse` makes of it: one convolution per block.
+    """
+    network = Sesr(scale=scale, channels=channels, features=features, blocks=blocks, wide=wide)
+    return collapse(network) if collapsed else network
+
+
+def guess(shapes: Shapes) -> dict[str, Any] | None:
+    """The nearest hyper-parameters for these shapes, which may not fit all."""
+    collapsed = "head.weight" in shapes
+    first = shapes.get("head.weight" if collapsed else "head.expand", ())
+    outputs = shapes.get("tail.bias", ())
+    features = shapes.get("head.bias", ())
+    if len(first) != 4 or len(outputs) != 1 or len(features) != 1 or first[1] == 0:
+        return None
+    scale = square_root(outputs[0] // first[1])
+    if scale is None:
+        return None
+    blocks = {m[1] for m in (re.match(r"body\.(\d+)\.", name) for name in shapes) if m}
+    found = {
+        "scale": scale,
+        "channels": first[1],
+        "features": features[0],
+        "blocks": len(blocks),
+        "collapsed": collapsed,
+    }
+    return found if collapsed else {**found, "wide": first[0]}
+
+
+def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+    """Hyper-parameters where these are exactly the tensors of a SESR, wide or collapsed."""
+    return fits(build, guess(shapes), shapes)
 
 
 def collapse(module: nn.Module) -> nn.Module:
     """The same network with every linear block as one convolution."""
     network = cast(Sesr, module)
-    plain = Sesr(
-        scale=network.scale, channels=network.channels, features=1, blocks=0, wide=1
-    )
+    if isinstance(network.head, nn.Conv2d):
+        return network
+    plain = Sesr(scale=network.scale, channels=network.channels, features=1, blocks=0, wide=1)
     plain.head = cast(LinearBlock, network.head).collapse()
     plain.body = nn.ModuleList(cast(LinearBlock, b).collapse() for b in network.body)
     plain.tail = cast(LinearBlock, network.tail).collapse()

@@ -51,3 +51,9 @@ def read_network(path: Path) -> Network:
         where=str(path),
         hint="import it first: `edgesr init FILE --scale N --target NAME > my.yaml`",
     )
+
+
+def tensor_names(path: Path) -> tuple[str, str]:
+    """Names of the one input and the one output of a spine file."""
+    graph = onnx.load(path, load_external_data=False).graph
+    return graph.input[0].name, graph.output[0].name

@@ -1,0 +1,1 @@
+"""From a recipe to verdicts: what to run, what is kept, what was measured."""

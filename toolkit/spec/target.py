@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,15 @@ class Rule:
     """One fact about a device, with where it was read."""
 
     text: str  # what the limit is, in a sentence
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitFact:
+    """What breaching one limit means, for the lint."""
+
+    level: Literal["refused", "slow"]  # cannot run at all, or only slowly or on another unit
+    instead: str  # what to change in the network
     source: str
 
 
@@ -55,3 +64,5 @@ class Target:
     gates: Mapping[str, float]  # defaults a recipe may override
     path: Path
     facts: Mapping[str, Any]
+    # by the name of a limit (`max_rank`) or operator (`Resize`, `Resize[mode=cubic]`)
+    limit_facts: Mapping[str, LimitFact] = field(default_factory=dict)

@@ -1,0 +1,230 @@
+"""TFLite files: written from the spine by `toolkit.lowering`, run by LiteRT (ai-edge-litert)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import onnx
+
+from toolkit.contracts import Artefact, Operator, Session, Tensor
+from toolkit.errors import EnvironmentFailure, ToolkitError, UserError
+from toolkit.lowering.tflite_flat import FlatGraph, serialise
+from toolkit.lowering.tflite_float import finish, float_graph
+from toolkit.lowering.tflite_grids import ALL_KINDS, SAFE_KINDS
+from toolkit.lowering.tflite_inspect import operators_of
+from toolkit.lowering.tflite_quantize import quantised
+from toolkit.lowering.tflite_trial import Died, run_in_child
+from toolkit.model.contract import DType, ImageContract, IoContract, TensorSpec
+from toolkit.model.graph import specialise
+from toolkit.model.network import Network
+from toolkit.model.quant_plan import QuantPlan
+
+if TYPE_CHECKING:
+    from toolkit.spec.target import Build, Target
+
+TOOLS = ("ai-edge-litert", "flatbuffers", "onnx", "onnxruntime")
+VERSION = 1
+# Two float runtimes add in different orders; a wrong lowering is off by a thousand times more.
+EQUAL = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lowered:
+    """One tile's float graph with the picture it is proven on, NHWC float32 in [0, white]."""
+
+    graph: FlatGraph
+    image: ImageContract
+    picture: Tensor
+
+
+def lower(
+    network: Network, plan: QuantPlan | None, target: Target, out: Path, stem: str
+) -> list[Artefact]:
+    """Write `STEM.float32.tflite` and, with a plan, `STEM.int8.tflite` for each LiteRT build.
+
+    The float file is compared with ONNX Runtime before it is kept. Raises UserError for what has
+    no TFLite form or has no form that LiteRT survives.
+    """
+    builds = [build for build in target.builds if build.backend == "litert"]
+    artefacts: list[Artefact] = []
+    for number, build in enumerate(builds, 1):
+        name = stem if number == 1 else f"{stem}.{number}"
+        artefacts += _lower_build(network, plan, build, out, name)
+    return artefacts
+
+
+def _lower_build(
+    network: Network, plan: QuantPlan | None, build: Build, out: Path, stem: str
+) -> list[Artefact]:
+    if build.tile is None or build.layout != "nhwc":
+        raise UserError(
+            f"TFLite needs a fixed tile and NHWC, found tile `{build.tile}`, `{build.layout}`",
+            where="target, build with backend `litert`",
+            hint="write `layout: nhwc` and a tile such as `tile: [128, 128]`",
+        )
+    model = specialise(onnx.load(network.path), *build.tile)
+    graph = float_graph(model)
+    random = np.random.default_rng(0)
+    shape = graph.tensors[graph.input].shape
+    picture = random.random(shape, np.float32) * np.float32(network.contract.white)
+    lowered = _Lowered(graph=graph, image=network.contract, picture=picture)
+    content = serialise(finish(graph, "reshape"))
+    _prove(content, model, lowered)
+    artefacts = [_store(lowered, content, "float32", out / f"{stem}.float32.tflite")]
+    if plan is not None:
+        integer = _surviving(lowered, plan, build)
+        artefacts.append(_store(lowered, integer, build.io_dtype, out / f"{stem}.int8.tflite"))
+    return artefacts
+
+
+def _prove(content: bytes, model: onnx.ModelProto, lowered: _Lowered) -> None:
+    """The float file gives ONNX Runtime's picture, or nothing is written."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    given = {session.get_inputs()[0].name: lowered.picture.transpose(0, 3, 1, 2)}
+    expected = np.asarray(session.run(None, given)[0]).transpose(0, 2, 3, 1)
+    try:
+        found = run_in_child(content, lowered.picture)
+    except Died as death:
+        raise _unusable("float", death) from death
+    difference = float(np.abs(found - expected).max())
+    allowed = EQUAL * max(lowered.image.white, float(np.abs(expected).max()))
+    if not difference <= allowed:
+        raise ToolkitError(
+            f"the float TFLite file differs from the network by {difference:.3g}, "
+            f"more than {allowed:.3g}",
+            where="lowering to TFLite",
+            hint="this is a mistake of the toolkit: please report it with the network",
+        )
+
+
+def _unusable(what: str, death: Died) -> UserError:
+    return UserError(
+        f"LiteRT cannot run the {what} file: {death}",
+        where="trial in a child process",
+        hint="leave LiteRT out of this target, or replace the operator that it names",
+    )
+
+
+def _surviving(lowered: _Lowered, plan: QuantPlan, build: Build) -> bytes:
+    """The INT8 file with the most 8-bit operators that runs."""
+    last = Died()
+    for kinds in (ALL_KINDS, SAFE_KINDS):
+        graph = quantised(
+            lowered.graph,
+            plan.ranges,
+            plan.float_nodes,
+            white=lowered.image.white,
+            per_channel=build.per_channel,
+            io_dtype=build.io_dtype,
+            kinds=kinds,
+        )
+        content = serialise(finish(graph, build.upsampler))
+        try:
+            run_in_child(content, _stored(lowered, build.io_dtype))
+        except Died as death:
+            last = death
+        else:
+            return content
+    raise _unusable("INT8", last)
+
+
+def _stored(lowered: _Lowered, dtype: DType) -> Tensor:
+    """The trial picture as a file's input takes it."""
+    if dtype == "float32":
+        return lowered.picture
+    levels = np.round(lowered.picture / lowered.image.white * 255)
+    return (levels + _zero_point(dtype)).astype(dtype)
+
+
+def _zero_point(dtype: DType) -> int:
+    return -128 if dtype == "int8" else 0
+
+
+def _store(lowered: _Lowered, content: bytes, dtype: DType, path: Path) -> Artefact:
+    path.write_bytes(content)
+    ends = (lowered.graph.input, lowered.graph.output)
+    specs = [_spec(lowered, name, dtype) for name in ends]
+    contract = IoContract(image=lowered.image, input=specs[0], output=specs[1])
+    precision = "int8" if path.suffixes[-2] == ".int8" else "float32"
+    return Artefact(path=path, backend="litert", precision=cast(Any, precision), contract=contract)
+
+
+def _spec(lowered: _Lowered, name: str, dtype: DType) -> TensorSpec:
+    return TensorSpec(
+        name=name,
+        dtype=dtype,
+        layout="nhwc",
+        shape=lowered.graph.tensors[name].shape,
+        step=None if dtype == "float32" else lowered.image.white / 255,
+        zero_point=_zero_point(dtype),
+    )
+
+
+class _LiteRtSession:
+    """An interpreter with XNNPACK, LiteRT's default on CPUs."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter: Any = interpreter
+        self._input = interpreter.get_input_details()[0]["index"]
+        self._output = interpreter.get_output_details()[0]["index"]
+
+    def run(self, tensor: Tensor) -> Tensor:
+        """One picture as the contract says, to one picture."""
+        self._interpreter.set_tensor(self._input, tensor)
+        self._interpreter.invoke()
+        return np.asarray(self._interpreter.get_tensor(self._output))
+
+    def close(self) -> None:
+        """Free the interpreter's memory."""
+        self._interpreter = None
+
+
+def open(artefact: Artefact, *, threads: int) -> Session:
+    """Load a TFLite file. Raises UserError where LiteRT does not take it."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as failure:
+        raise EnvironmentFailure(
+            f"ai-edge-litert cannot be imported: {failure}", hint="pip install ai-edge-litert"
+        ) from failure
+    try:
+        with _quiet():
+            interpreter = Interpreter(model_path=str(artefact.path), num_threads=threads)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as failure:
+        raise UserError(
+            f"LiteRT cannot load the file: {' '.join(str(failure).split())[:300]}",
+            where=str(artefact.path),
+        ) from failure
+    return _LiteRtSession(interpreter)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """LiteRT writes to file descriptor 2 from C++ when it makes a delegate; keep that away."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def operators(artefact: Artefact) -> list[Operator]:
+    """Every operator of the file, in running order."""
+    return operators_of(artefact.path.read_bytes())

@@ -1,0 +1,179 @@
+"""OpenVINO on the CPU: float32 IR, and INT8 IR made from the Q/DQ file."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from toolkit.contracts import Artefact, Operator, Precision, Session, Tensor
+from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.model.contract import ImageContract
+from toolkit.model.network import Network
+from toolkit.model.quant_plan import QuantPlan
+from toolkit.quant.onnx_file import FREE_SIZE_PX, build_of, nchw_contract
+from toolkit.quant.qdq import quantized_model
+from toolkit.quant.rounding import without_rounded
+from toolkit.quant.schemes import SCHEMES
+from toolkit.quant.view import fix_size
+from toolkit.spec.target import Target
+
+TOOLS = ("openvino", "onnx")
+VERSION = 1
+HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16", "float16": "f16"}
+PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "u8": "int8", "i8": "int8"}
+# Weights of the IR: Convolution (O, I, k, k), GroupConvolution (G, O, I, k, k), and with I before O
+# for the transposed ones. Each gives (data, weight, result shapes, first one transposed) -> MACs.
+PRODUCTS: dict[str, Callable[[list[int], list[int], list[int], bool], int]] = {
+    "Convolution": lambda _, w, out, __: prod(out) * prod(w[1:]),
+    "GroupConvolution": lambda _, w, out, __: prod(out) * prod(w[2:]),
+    "ConvolutionBackpropData": lambda data, w, _, __: prod(data) * prod(w[1:]),
+    "GroupConvolutionBackpropData": lambda data, w, _, __: prod(data) * prod(w[2:]),
+    "MatMul": lambda data, _, out, turned: prod(out) * data[-2 if turned else -1],
+}
+COMPUTING = frozenset({
+    "Convolution", "Deconvolution", "FullyConnected", "MatMul", "Eltwise", "Subgraph", "Pooling",
+    "Interpolate", "Reduce", "Softmax", "MVN", "FakeQuantize", "NormalizeL2",
+})  # fmt: skip
+
+
+def _openvino() -> Any:
+    """The library without its telemetry package, which would send on import."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as problem:
+        raise EnvironmentFailure(
+            f"OpenVINO does not load: {problem}", hint="`edgesr doctor` tells what is missing"
+        ) from problem
+    return openvino
+
+
+def _store(
+    model: onnx.ModelProto,
+    path: Path,
+    precision: Precision,
+    image: ImageContract,
+    tile: tuple[int, int] | None,
+) -> Artefact:
+    """Convert an ONNX model and write `path` (.xml) and its .bin."""
+    ov = _openvino()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source.onnx"
+        onnx.save(fix_size(model, *tile) if tile else model, source)
+        try:
+            converted = ov.convert_model(source)
+        except RuntimeError as problem:
+            raise UserError(
+                f"OpenVINO cannot convert the network: {str(problem).strip().splitlines()[-1]}",
+                where=path.name,
+                hint="`edgesr inspect` lists the operators; replace the one that is named",
+            ) from problem
+        ov.save_model(converted, path, compress_to_fp16=False)
+    contract = nchw_contract(model, image, tile)
+    return Artefact(path=path, backend="openvino", precision=precision, contract=contract)
+
+
+def lower(
+    network: Network, plan: QuantPlan | None, target: Target, out: Path, stem: str
+) -> list[Artefact]:
+    """Write `stem.float32.xml` and, with a plan, `stem.int8.xml`, each with its .bin.
+
+    For the bf16 column of a report open the float artefact again with precision `bfloat16`.
+    """
+    build = build_of(target, "openvino")
+    model, image = without_rounded(onnx.load(network.path)), network.contract
+    artefacts = [_store(model, out / f"{stem}.float32.xml", "float32", image, build.tile)]
+    if plan is not None:
+        lowered = quantized_model(network, plan, SCHEMES[build.scheme], per_channel=build.per_channel)
+        artefacts.append(_store(lowered, out / f"{stem}.int8.xml", "int8", image, build.tile))
+    return artefacts
+
+
+def _compile(model: Any, artefact: Artefact, threads: int) -> Any:
+    properties = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": HINTS[artefact.precision],
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return _openvino().Core().compile_model(model, "CPU", properties)
+
+
+def _read(artefact: Artefact) -> Any:
+    try:
+        return _openvino().Core().read_model(artefact.path)
+    except RuntimeError as problem:
+        raise UserError(
+            f"OpenVINO refuses the file: {str(problem).strip().splitlines()[-1]}",
+            where=str(artefact.path),
+            hint="the .bin must lie beside the .xml",
+        ) from problem
+
+
+@dataclass(kw_only=True)
+class OpenvinoSession:
+    """See `contracts.Session`."""
+
+    request: Any = field(repr=False)
+
+    def run(self, tensor: Tensor) -> Tensor:
+        """Float32 NCHW in, a fresh float32 NCHW array out."""
+        result: Tensor = self.request.infer([tensor], share_inputs=True)[0].copy()
+        return result
+
+    def close(self) -> None:
+        """Drop the request and with it the compiled network."""
+        self.request = None
+
+
+def open(artefact: Artefact, *, threads: int) -> Session:
+    """Compile for the CPU. `float32` and `int8` files compute what is not INT8 in true float32."""
+    compiled = _compile(_read(artefact), artefact, threads)
+    return OpenvinoSession(request=compiled.create_infer_request())
+
+
+def _info(operation: Any, key: str) -> str:
+    info = operation.get_rt_info()
+    return str(info[key].astype(str)) if key in info else ""
+
+
+def operators(artefact: Artefact) -> list[Operator]:
+    """The layers of the execution graph with the precision that each really computes in."""
+    size_px = artefact.contract.tile or FREE_SIZE_PX
+    model = _read(artefact)
+    model.reshape([1, artefact.contract.image.channels, *size_px])
+    macs = _layer_macs(model)
+    executed = _compile(model, artefact, 1).get_runtime_model().get_ordered_ops()
+    return [_operator(operation, macs) for operation in executed]
+
+
+def _operator(operation: Any, macs: dict[str, int]) -> Operator:
+    kind = _info(operation, "layerType")
+    precision = _info(operation, "runtimePrecision")
+    sources = _info(operation, "originalLayersNames").split(",")
+    return Operator(
+        name=operation.get_friendly_name(),
+        kind=kind,
+        precision=PRECISIONS.get(precision, precision) if kind in COMPUTING else "",
+        macs=sum(macs.get(source, 0) for source in sources),
+    )
+
+
+def _layer_macs(model: Any) -> dict[str, int]:
+    """Multiply-accumulates of each convolution and product of an IR with fixed sizes, by name."""
+    macs: dict[str, int] = {}
+    for operation in model.get_ordered_ops():
+        count = PRODUCTS.get(operation.get_type_name())
+        if count is not None:
+            shapes = [list(operation.input(i).get_shape()) for i in range(2)]
+            result = list(operation.output(0).get_shape())
+            inner = operation.get_attributes().get("transpose_a", False)
+            macs[operation.get_friendly_name()] = count(*shapes, result, inner)
+    return macs

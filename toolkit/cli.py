@@ -1,0 +1,158 @@
+"""Words in, words out, exit code; decides nothing.
+
+Each command imports what it needs when it runs, so that `--help`, `check` and `plan` answer at
+once and import neither torch nor a runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from toolkit import __version__
+from toolkit.errors import EnvironmentFailure, ToolkitError
+
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
+EPILOG = """\
+exit codes: 0 done   1 bug   2 recipe, network or picture   3 this machine   4 gate failed
+            5 tampering   130 interrupted (run again to resume)
+
+example:    edgesr run recipes/jetson.yaml
+"""
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code of `toolkit.errors`."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _handler(arguments.command)(arguments)
+    except ToolkitError as problem:
+        print(problem, file=sys.stderr)  # noqa: T201
+        return problem.exit_code
+    except BrokenPipeError:
+        return 0  # the reader of our output closed it, e.g. `| head`
+    except OSError as problem:
+        if problem.filename is None and problem.errno is None:
+            raise
+        failure = EnvironmentFailure(problem.strerror or str(problem), where=str(problem.filename))
+        print(failure, file=sys.stderr)  # noqa: T201
+        return failure.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to resume", file=sys.stderr)  # noqa: T201
+        return EXIT_INTERRUPTED
+    except Exception:  # the one place: anything else is a bug of ours
+        traceback.print_exc()
+        print("\nthis is a bug in edgesr; please report the lines above", file=sys.stderr)  # noqa: T201
+        return EXIT_BUG
+
+
+def _handler(command: str) -> Handler:
+    import importlib
+
+    module = importlib.import_module(f"toolkit.commands.{command}")
+    handler: Handler = module.run
+    return handler
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgesr",
+        description="Takes a trained super-resolution network to INT8 files for a device, and "
+        "proves on real pictures that they are still good.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edgesr {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_recipe_commands(commands)
+    _add_model_commands(commands)
+    _add_bundle_commands(commands)
+    return parser
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _command(commands: Commands, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]
+        name,
+        help=purpose,
+        description=purpose,
+        epilog=f"example:  edgesr {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="data as JSON on stdout")
+    return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, help="a recipe, e.g. recipes/jetson.yaml")
+    parser.add_argument("--target", action="append", help="only this target of the recipe")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="where bundles go (out)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".edgesr"), help="where finished steps are kept (.edgesr)"
+    )
+
+
+def _add_recipe_commands(commands: Commands) -> None:
+    run = _command(commands, "run", "build, measure and pack what a recipe says", "run recipes/jetson.yaml")
+    _add_places(run)
+    plan = _command(commands, "plan", "say what `run` would do, and why", "plan recipes/jetson.yaml")
+    _add_places(plan)
+    check = _command(commands, "check", "find every problem of recipes and targets", "check my.yaml")
+    check.add_argument("files", nargs="+", type=Path, help="recipes or targets")
+    init = _command(
+        commands, "init", "print a recipe for a network of yours",
+        "init my.onnx --scale 2 --target jetson-orin-nano > my.yaml",
+    )  # fmt: skip
+    init.add_argument("model", type=Path, help="an .onnx, .safetensors or .pth file")
+    init.add_argument("--scale", type=int, required=True, help="2, 3 or 4")
+    init.add_argument("--target", action="append", required=True, help="a target's name")
+    init.add_argument("--arch", help="the architecture of a weight file")
+    schema = _command(commands, "schema", "print the JSON Schema of recipes or targets", "schema recipe")
+    schema.add_argument("kind", choices=("recipe", "target"))
+
+
+def _add_model_commands(commands: Commands) -> None:
+    inspect = _command(
+        commands, "inspect", "what a network is, and what each target says of it", "inspect my.onnx"
+    )
+    inspect.add_argument("model", type=Path, help="an .onnx, .safetensors or .pth file")
+    inspect.add_argument("--scale", type=int, help="its scale, where the file does not tell")
+    inspect.add_argument("--arch", help="the architecture of a weight file")
+    _command(commands, "doctor", "try every runtime in a process of its own", "doctor")
+
+
+def _add_bundle_commands(commands: Commands) -> None:
+    bench = _command(
+        commands, "bench", "time a bundle's files on this host", "bench out/jetson/jetson-orin-nano"
+    )
+    bench.add_argument("bundle", type=Path)
+    bench.add_argument("--threads", type=int, default=2)
+    bench.add_argument("--min-runs", type=int, default=100)
+    bench.add_argument("--min-s", type=float, default=3.0)
+    bench.add_argument(
+        "--size", default="360x640", help="HEIGHTxWIDTH for files of free size (360x640)"
+    )
+    validate = _command(
+        commands, "validate", "measure a bundle's pictures again",
+        "validate out/jetson/jetson-orin-nano --data photos/",
+    )  # fmt: skip
+    validate.add_argument("bundle", type=Path)
+    validate.add_argument("--data", type=Path, help="a folder of HR pictures (the shipped ones)")
+    validate.add_argument("--threads", type=int, default=2)
+    upscale = _command(
+        commands, "upscale", "upscale a picture, a folder of them, or a video",
+        "upscale street.png street-x2.png --bundle out/intel/intel-n100",
+    )  # fmt: skip
+    upscale.add_argument("source", type=Path)
+    upscale.add_argument("goal", type=Path)
+    upscale.add_argument("--bundle", type=Path, required=True)
+    upscale.add_argument("--file", help="which file of the bundle (the INT8 one)")
+    upscale.add_argument("--threads", type=int, default=2)

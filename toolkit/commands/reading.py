@@ -1,0 +1,46 @@
+"""What several commands read the same way: a recipe's targets, an artefact of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from toolkit.errors import UserError
+from toolkit.plugins import did_you_mean
+from toolkit.spec.read_target import read_target
+from toolkit.spec.recipe import Recipe
+from toolkit.spec.target import Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from toolkit.contracts import Artefact
+
+
+def chosen_targets(recipe: Recipe, names: Sequence[str] | None) -> list[Target]:
+    """The recipe's targets, or those of them that were named."""
+    for name in names or ():
+        if name not in recipe.targets:
+            raise UserError(
+                f"`{name}` is not a target of this recipe",
+                where=str(recipe.path),
+                hint=did_you_mean(name, recipe.targets),
+            )
+    return [read_target(name) for name in names or recipe.targets]
+
+
+def bundle_artefact(folder: Path, file: str | None) -> Artefact:
+    """One file of a verified bundle: the named one, else the first INT8 one, else the first."""
+    from toolkit.bundle.manifest import read_bundle
+
+    artefacts = read_bundle(folder).artefacts
+    if file is not None:
+        for artefact in artefacts:
+            if artefact.path.name == file:
+                return artefact
+        raise UserError(
+            f"no `{file}` in this bundle",
+            where=str(folder),
+            hint=did_you_mean(file, [a.path.name for a in artefacts]),
+        )
+    return next((a for a in artefacts if a.precision == "int8"), artefacts[0])

@@ -1,0 +1,206 @@
+"""Which operators of a TFLite graph run in 8 bits, and on which grid each of their tensors lies.
+
+A grid is a scale and a zero point. The rules are those of TFLite's int8 specification
+(ai.google.dev/edge/litert/models/quantization_spec): movements keep their input's grid, tanh,
+sigmoid and softmax have fixed ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.lowering.tflite_flat import FlatGraph, FlatOp, Quant
+from toolkit.model.quant_plan import TensorRange
+
+WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "FULLY_CONNECTED": 0}
+MOVES = {
+    "RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "PAD", "PADV2", "MIRROR_PAD", "TILE",
+    "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "BROADCAST_TO", "GATHER", "MAX_POOL_2D",
+    "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REDUCE_MAX", "REDUCE_MIN",
+}  # fmt: skip
+JOINS = {"CONCATENATION", "MAXIMUM", "MINIMUM"}
+COMPUTES = {
+    *WEIGHTED, "BATCH_MATMUL", "ADD", "SUB", "MUL", "MEAN", "LEAKY_RELU", "PRELU", "HARD_SWISH",
+    "GELU", "ELU",
+}  # fmt: skip
+FIXED = {
+    "LOGISTIC": Quant(scales=(1 / 256,), zero_point=-128),
+    "SOFTMAX": Quant(scales=(1 / 256,), zero_point=-128),
+    "TANH": Quant(scales=(1 / 128,), zero_point=0),
+}
+# Beyond these inputs the function is flat to less than half a step of its 8-bit output.
+_FLAT = {"TANH": (-4.0, 4.0), "LOGISTIC": (-8.0, 8.0), "HARD_SWISH": (-3.0, np.inf)}
+SMALLEST_SPAN = 1e-6
+ALL_KINDS = frozenset({*MOVES, *JOINS, *COMPUTES, *FIXED, "CLIP"})
+# What is left when a runtime aborts on the full set: its best-tested 8-bit kernels.
+SAFE_KINDS = frozenset({*MOVES, *WEIGHTED, "ADD", "CONCATENATION", "CLIP"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """What is decided before a single number is quantized."""
+
+    integer: Collection[int]  # places in `FlatGraph.ops`
+    grids: Mapping[str, Quant]  # of every tensor that an integer operator reads or writes
+
+
+def grid_of(low: float, high: float) -> Quant:
+    """The asymmetric int8 grid on which zero is exact and [low, high] fits."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32(max(high - low, SMALLEST_SPAN) / 255))
+    return Quant(scales=(scale,), zero_point=int(np.clip(round(-128 - low / scale), -128, 127)))
+
+
+def image_grid(white: float) -> Quant:
+    """One grey level per step: black is -128, white is 127."""
+    return Quant(scales=(float(np.float32(white / 255)),), zero_point=-128)
+
+
+def data_inputs(graph: FlatGraph, op: FlatOp) -> list[str]:
+    """Operands that depend on the picture."""
+    tensors = (graph.tensors[name] for name in op.inputs if name)
+    return [t.name for t in tensors if t.data is None and t.dtype == "float32"]
+
+
+def scheme(
+    graph: FlatGraph,
+    ranges: Mapping[str, TensorRange],
+    float_nodes: Collection[str],
+    white: float,
+    kinds: Collection[str] = ALL_KINDS,
+) -> Scheme:
+    """Decide precision and grids for a float graph that `finish` has not seen yet.
+
+    `kinds` are the operators that may run in 8 bits.
+    """
+    known = {name: (span.low, span.high) for name, span in ranges.items()}
+    known[graph.tensors[graph.input].spine] = (0.0, white)
+    moving = (t for t in graph.tensors.values() if t.data is None)
+    spans = {t.name: known[t.spine] for t in moving if t.spine in known}
+    spans[graph.output] = (0.0, white)
+    integer = _integer(graph, spans, frozenset(float_nodes), kinds)
+    pinned = _pinned(graph, integer, spans, image_grid(white))
+    return Scheme(integer=integer, grids=_spread(graph, integer, spans, pinned))
+
+
+_Span = tuple[float, float]
+
+
+def _integer(
+    graph: FlatGraph,
+    spans: Mapping[str, _Span],
+    float_nodes: frozenset[str],
+    kinds: Collection[str],
+) -> set[int]:
+    """Operators that can run in 8 bits; a movement goes with the tensor that it moves."""
+    chosen: set[int] = set()
+    stored = {graph.input}  # tensors that an integer operator makes
+    known = set(spans)
+    for place, op in enumerate(graph.ops):
+        data = data_inputs(graph, op)
+        out = op.outputs[0]
+        if op.kind not in kinds or not float_nodes.isdisjoint(op.nodes):
+            continue
+        if not data or not known.issuperset(data):
+            continue
+        is_square = op.kind == "MUL" and op.inputs[0] == op.inputs[1]
+        if op.kind in MOVES:
+            fits = data[0] in stored
+        elif op.kind in JOINS:
+            fits = not stored.isdisjoint(data)
+        elif op.kind == "CLIP":
+            fits = data[0] in stored and op.options["low"] <= 0 <= op.options["high"]
+        else:
+            fits = op.kind in FIXED or (op.kind in COMPUTES and out in known and not is_square)
+        if fits and (out in known or op.kind in MOVES | JOINS | set(FIXED)):
+            chosen.add(place)
+            stored.add(out)
+            known.add(out)
+    return chosen
+
+
+def _pinned(
+    graph: FlatGraph, integer: Collection[int], spans: Mapping[str, _Span], image: Quant
+) -> dict[str, Quant]:
+    """Grids that come from behind: the picture's, through all that only moves or clips it.
+
+    A producer whose only reader moves, joins or clips writes straight onto the reader's grid;
+    its rounding saturates, so the clip itself disappears.
+    """
+    pinned = {graph.input: image, graph.output: image}
+    uses = Counter(name for op in graph.ops for name in op.inputs)
+    uses[graph.output] += 1
+    makers = {graph.ops[i].outputs[0]: graph.ops[i] for i in integer}
+    for place in sorted(integer, reverse=True):
+        op = graph.ops[place]
+        out, data = op.outputs[0], data_inputs(graph, op)
+        if op.kind in FIXED and out not in pinned:
+            pinned[out] = FIXED[op.kind]
+        if op.kind not in MOVES | JOINS | {"CLIP"}:
+            continue
+        if op.kind == "CLIP" and out not in pinned:
+            pinned[out] = grid_of(*_clipped(spans[out], op))
+        if op.kind in JOINS and out not in pinned and len(set(data)) > 1:
+            pinned[out] = grid_of(*_union(op, spans, data))
+        if out not in pinned or (op.kind == "CLIP" and not _within(pinned[out], op)):
+            continue
+        for name in data:
+            made_by = makers.get(name)
+            if uses[name] == 1 and name not in pinned and made_by and made_by.kind not in FIXED:
+                pinned[name] = pinned[out]
+    return pinned
+
+
+def _union(op: FlatOp, spans: Mapping[str, _Span], data: Collection[str]) -> _Span:
+    known = [spans[n] for n in data if n in spans] or [spans.get(op.outputs[0], (0.0, 1.0))]
+    known += [spans[op.outputs[0]]] if op.outputs[0] in spans else []
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+def _clipped(span: _Span, op: FlatOp) -> _Span:
+    return max(span[0], op.options["low"]), min(span[1], op.options["high"])
+
+
+def _within(grid: Quant, op: FlatOp) -> bool:
+    """True where the grid's ends lie inside the clip's limits, up to half a step."""
+    step = grid.scales[0]
+    low, high = (-128 - grid.zero_point) * step, (127 - grid.zero_point) * step
+    return bool(low >= op.options["low"] - step / 2 and high <= op.options["high"] + step / 2)
+
+
+def _spread(
+    graph: FlatGraph,
+    integer: Collection[int],
+    spans: Mapping[str, _Span],
+    pinned: Mapping[str, Quant],
+) -> dict[str, Quant]:
+    """A grid for every other tensor, from its range or from the tensor that it was moved from."""
+    readers: dict[str, list[str]] = {}
+    for op in graph.ops:
+        for name in op.inputs:
+            readers.setdefault(name, []).append(op.kind)
+    grids = dict(pinned)
+    for place, op in enumerate(graph.ops):
+        if place not in integer:
+            continue
+        for name in (*data_inputs(graph, op), op.outputs[0]):
+            if name in grids:
+                continue
+            if name == op.outputs[0] and op.kind in MOVES | JOINS:
+                grids[name] = grids[data_inputs(graph, op)[0]]
+            else:
+                grids[name] = grid_of(*_useful(spans[name], readers.get(name, [])))
+    return grids
+
+
+def _useful(span: _Span, readers: Collection[str]) -> _Span:
+    """A range without the part that its only reader maps to a constant."""
+    low, high = span
+    for kind in readers if len(readers) == 1 else ():
+        floor, ceiling = _FLAT.get(kind, (-np.inf, np.inf))
+        low, high = max(low, floor), min(high, ceiling)
+    return low, high

@@ -1,0 +1,208 @@
+"""Write a float network and a plan as one ONNX file with QuantizeLinear and DequantizeLinear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from toolkit.errors import UserError
+from toolkit.model.network import Network
+from toolkit.model.quant_plan import QuantPlan, TensorRange
+from toolkit.quant.placement import Placement, place, tail_tensors
+from toolkit.quant.rounding import snapped, without_rounded
+from toolkit.quant.schemes import QdqScheme
+from toolkit.quant.view import Array, GraphView, attribute, view, with_names
+
+BIAS_LIMIT = 2.0**30  # int32 biases stay within half their range
+LEAST_STEP = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Real value = (stored - zero_point) * step."""
+
+    step: np.float32
+    zero_point: Array  # a scalar of the activation's dtype
+
+
+def grid_of(span: TensorRange, scheme: QdqScheme) -> Grid:
+    """The 8-bit grid over a range; 0.0 is always exactly on it."""
+    low, high = min(span.low, 0.0), max(span.high, 0.0)
+    if scheme.symmetric:
+        step = max(-low, high, LEAST_STEP) / 127
+        return Grid(step=np.float32(step), zero_point=np.array(0, np.int8))
+    step = max(high - low, LEAST_STEP) / 255
+    offset = 0 if scheme.activations == "uint8" else -128
+    zero = np.clip(np.round(-low / step), 0, 255) + offset
+    return Grid(step=np.float32(step), zero_point=np.array(zero, scheme.activations))
+
+
+@dataclass
+class Writer:
+    """The graph under construction."""
+
+    graph: GraphView
+    scheme: QdqScheme
+    placement: Placement
+    per_channel: bool
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+
+    def constant(self, name: str, value: Array) -> str:
+        """Store an initializer and return its name."""
+        self.constants[name] = value
+        return name
+
+    def dequantize(self, stored: str, step: Array, zero: Array, out: str, axis: int | None) -> str:
+        """Append a DequantizeLinear of an initializer; returns `out`."""
+        names = [self.constant(f"{out}.step", step), self.constant(f"{out}.zero", zero)]
+        extra = {} if axis is None else {"axis": axis}
+        node = helper.make_node("DequantizeLinear", [stored, *names], [out], f"{out}.dq", **extra)
+        self.nodes.append(node)
+        return out
+
+    def round_trip(self, tensor: str, source: str, out: str) -> None:
+        """Append Q and DQ of an activation: `source` in, `out` out, on the grid of `tensor`."""
+        grid = grid_of(self.placement.grids[tensor], self.scheme)
+        step = self.constant(f"{tensor}.step", np.array(grid.step, np.float32))
+        zero = self.constant(f"{tensor}.zero", grid.zero_point)
+        stored = f"{tensor}.q"
+        quantize = helper.make_node("QuantizeLinear", [source, step, zero], [stored], f"{tensor}.quantize")
+        restore = helper.make_node("DequantizeLinear", [stored, step, zero], [out], f"{tensor}.dequantize")
+        self.nodes.extend([quantize, restore])
+
+
+def weight_steps(weight: Array, axis: int | None) -> Array:
+    """Symmetric int8 step of each channel along `axis` (or of the whole), float32."""
+    if axis is None:
+        largest = np.abs(weight).max()
+    else:
+        largest = np.abs(np.moveaxis(weight, axis, 0)).reshape(weight.shape[axis], -1).max(1)
+    return np.maximum(np.asarray(largest, np.float32) / 127, LEAST_STEP).astype(np.float32)
+
+
+def _weight_axis(node: onnx.NodeProto, weight: Array, per_channel: bool) -> int | None:
+    if not per_channel or weight.ndim < 2:
+        return None
+    if node.op_type == "MatMul":
+        return weight.ndim - 1 if weight.ndim == 2 else None
+    is_grouped_transpose = node.op_type == "ConvTranspose" and attribute(node, "group", 1) > 1
+    if is_grouped_transpose:
+        return None
+    return 1 if node.op_type == "ConvTranspose" else 0
+
+
+def _along(values: Array, axis: int | None, rank: int) -> Array:
+    if axis is None:
+        return values
+    return values.reshape([-1 if i == axis else 1 for i in range(rank)])
+
+
+def _write_weights(writer: Writer, node: onnx.NodeProto, input_step: np.float32) -> None:
+    """Replace weight and bias inputs of `node` by dequantized integers."""
+    weight = writer.graph.constants[node.input[1]]
+    axis = _weight_axis(node, weight, writer.per_channel)
+    steps = weight_steps(weight, axis)
+    bias = writer.graph.constants.get(node.input[2]) if len(node.input) > 2 else None
+    if writer.scheme.int32_bias and bias is not None:
+        if axis is None:
+            steps = np.maximum(steps, np.abs(bias).max() / (input_step * BIAS_LIMIT))
+        else:
+            steps = np.maximum(steps, np.abs(bias) / (input_step * BIAS_LIMIT))
+        steps = steps.astype(np.float32)
+    stored = np.clip(np.round(weight / _along(steps, axis, weight.ndim)), -127, 127).astype(np.int8)
+    name = writer.constant(f"{node.name}.weight.int8", stored)
+    zero = np.zeros(steps.shape, np.int8)
+    node.input[1] = writer.dequantize(name, steps, zero, f"{node.name}.weight", axis)
+    if writer.scheme.int32_bias and bias is not None:
+        bias_step = np.asarray(steps * input_step, np.float32)
+        whole = np.round(bias.astype(np.float64) / bias_step).astype(np.int32)
+        stored_bias = writer.constant(f"{node.name}.bias.int32", whole)
+        bias_zero = np.zeros(bias_step.shape, np.int32)
+        bias_axis = None if axis is None else 0
+        node.input[2] = writer.dequantize(
+            stored_bias, bias_step, bias_zero, f"{node.name}.bias", bias_axis
+        )
+
+
+def _write_node(writer: Writer, original: onnx.NodeProto) -> None:
+    node = onnx.NodeProto()
+    node.CopyFrom(original)
+    graph = writer.graph
+    if node.name in writer.placement.kernels and len(node.input) > 1 and node.input[1] in graph.constants:
+        _write_weights(writer, node, grid_of(writer.placement.grids[node.input[0]], writer.scheme).step)
+    grids = writer.placement.grids
+    for index, name in enumerate(node.input):
+        if name in grids and name != graph.output:
+            node.input[index] = f"{name}.dq"
+    for index, name in enumerate(original.output):
+        if name in grids and name == graph.output:
+            node.output[index] = f"{name}.float"
+    writer.nodes.append(node)
+    for name in original.output:
+        if name in grids and name == graph.output:
+            writer.round_trip(name, f"{name}.float", name)
+        elif name in grids:
+            writer.round_trip(name, name, f"{name}.dq")
+
+
+def _without_final_clip(graph: GraphView, scheme: QdqScheme) -> GraphView:
+    """Drop Clips of the picture: the output's grid ends where they would cut."""
+    tail = tail_tensors(graph, scheme)
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    for node in list(model.graph.node):
+        if node.op_type != "Clip" or node.output[0] not in tail or node.input[0] not in tail:
+            continue
+        maker = next((n for n in model.graph.node if node.input[0] in n.output), None)
+        if maker is not None and graph.only_consumer(node.input[0]) is not None:
+            maker.output[list(maker.output).index(node.input[0])] = node.output[0]
+            model.graph.node.remove(node)
+    return view(model)
+
+
+def quantized_model(
+    network: Network, plan: QuantPlan, scheme: QdqScheme, *, per_channel: bool = True
+) -> onnx.ModelProto:
+    """The network as a Q/DQ file with float32 input and output.
+
+    Raises UserError where the plan belongs to another network, or quantizes none of its nodes.
+    """
+    if plan.network != network.digest:
+        raise UserError(
+            f"the plan was made for network `{plan.network[:12]}`, this one is `{network.digest[:12]}`",
+            where=str(network.path),
+            hint="run step `quantize` again on this network",
+        )
+    model = with_names(onnx.load(network.path))
+    model = snapped(model, skip=plan.float_nodes) if per_channel else without_rounded(model)
+    white = network.contract.white
+    graph = view(model)
+    if scheme.writes_int8 and not scheme.symmetric:
+        graph = _without_final_clip(graph, scheme)
+    placement = place(graph, scheme, plan, white=white)
+    writer = Writer(graph=graph, scheme=scheme, placement=placement, per_channel=per_channel)
+    if graph.input in placement.grids:
+        writer.round_trip(graph.input, graph.input, f"{graph.input}.dq")
+    for node in graph.nodes:
+        _write_node(writer, node)
+    return _assembled(writer)
+
+
+def _assembled(writer: Writer) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    model.CopyFrom(writer.graph.model)
+    del model.graph.node[:]
+    del model.graph.value_info[:]
+    model.graph.node.extend(writer.nodes)
+    used = {name for node in writer.nodes for name in node.input}
+    kept = [t for t in model.graph.initializer if t.name in used and t.name not in writer.constants]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    for name, value in writer.constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    onnx.checker.check_model(model)
+    return model

@@ -1,0 +1,298 @@
+"""Round weights so that a layer's output stays, not each weight: second-order rounding.
+
+For a layer with inputs X the loss of rounded weights Q is (Q - W) C (Q - W)^T, C the covariance of
+X; a shift of the mean goes into the bias. Columns are rounded one after another, the rest takes
+up each error (Frantar et al., "GPTQ", ICLR 2023, arXiv 2210.17323), then single weights are moved
+while that lowers the loss. Written from the paper.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from toolkit.quant.calibration import Batch, probe
+from toolkit.quant.view import Array, GraphView, attribute, set_constant
+
+Matrix = npt.NDArray[np.float64]
+ROUNDED_KEY = "edgesr.int8_weights"
+SAMPLES = 24_000  # input vectors per layer over all patches: 40 for each entry of a 3x3x64 kernel
+LARGEST_INPUT = 2304  # columns: a 3 x 3 kernel over 256 channels; beyond it plain rounding is kept
+DAMPING = 0.003  # of the mean variance, so that flat directions are not overfitted
+STEP_FACTORS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
+SWEEPS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundedWeights:
+    """int8 weights in the float weight's shape, a float32 step per output channel, and the bias
+    (float32, per output channel) that takes up the mean error."""
+
+    stored: Array
+    steps: Array
+    bias: Array
+
+
+@dataclass
+class Moments:
+    """Running sum and sum of products of one layer's input vectors, per group."""
+
+    count: int
+    total: Matrix  # (groups, columns)
+    product: Matrix  # (groups, columns, columns)
+
+    def add(self, vectors: Matrix) -> None:
+        """vectors: (groups, samples, columns)."""
+        self.count += vectors.shape[1]
+        self.total += vectors.sum(axis=1)
+        for group, rows in enumerate(vectors):
+            self.product[group] += rows.T @ rows
+
+    @property
+    def mean(self) -> Matrix:
+        """(groups, columns)."""
+        return self.total / self.count
+
+    def covariance(self) -> Matrix:
+        """(groups, columns, columns)."""
+        mean = self.mean
+        return self.product / self.count - mean[:, :, None] * mean[:, None, :]
+
+
+def _groups_columns(graph: GraphView, node: onnx.NodeProto) -> tuple[int, int]:
+    weight = graph.constants[node.input[1]]
+    if node.op_type == "MatMul":
+        return 1, weight.shape[0]
+    return attribute(node, "group", 1), int(np.prod(weight.shape[1:]))
+
+
+def roundable(graph: GraphView) -> list[onnx.NodeProto]:
+    """Convolutions and products by a constant matrix whose input is small enough to study."""
+    found = []
+    for node in graph.nodes:
+        constant = node.op_type in ("Conv", "MatMul") and node.input[1] in graph.constants
+        constant = constant and len(graph.consumers[node.input[1]]) == 1
+        if not constant or node.input[0] not in graph.ranks:
+            continue
+        rank = graph.constants[node.input[1]].ndim
+        has_shape = rank == (4 if node.op_type == "Conv" else 2)
+        if has_shape and _groups_columns(graph, node)[1] <= LARGEST_INPUT:
+            found.append(node)
+    return found
+
+
+def _conv_vectors(
+    node: onnx.NodeProto, weight: Array, value: Array, samples: int, rng: np.random.Generator
+) -> Matrix:
+    """`samples` random input windows of a convolution, (groups, samples, columns)."""
+    kernel = weight.shape[2:]
+    top, left, bottom, right = attribute(node, "pads", [0, 0, 0, 0])
+    strides, dilations = attribute(node, "strides", [1, 1]), attribute(node, "dilations", [1, 1])
+    padded = np.pad(value[0], ((0, 0), (top, bottom), (left, right)))
+    index = []
+    for axis in range(2):
+        places = (padded.shape[axis + 1] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis] + 1
+        starts = rng.integers(0, places, samples) * strides[axis]
+        index.append(starts[:, None] + np.arange(kernel[axis]) * dilations[axis])
+    windows = padded[:, index[0][:, :, None], index[1][:, None, :]]  # (C, samples, kh, kw)
+    groups = attribute(node, "group", 1)
+    split = windows.reshape(groups, -1, *windows.shape[1:]).transpose(0, 2, 1, 3, 4)
+    return split.reshape(groups, samples, -1).astype(np.float64)
+
+
+def _vectors(
+    graph: GraphView, node: onnx.NodeProto, value: Array, samples: int, rng: np.random.Generator
+) -> Matrix:
+    weight = graph.constants[node.input[1]]
+    if node.op_type == "Conv":
+        return _conv_vectors(node, weight, value, samples, rng)
+    rows = value.reshape(-1, value.shape[-1])
+    return rows[rng.integers(0, len(rows), samples)][None].astype(np.float64)
+
+
+def gather_moments(
+    graph: GraphView, nodes: list[onnx.NodeProto], patches: Iterable[Batch], per_patch: int
+) -> dict[str, Moments]:
+    """Moments of each node's input, by node name; places are drawn from a fixed seed."""
+    rng = np.random.default_rng(0)
+    moments: dict[str, Moments] = {}
+    for node in nodes:
+        groups, columns = _groups_columns(graph, node)
+        zeros = np.zeros((groups, columns, columns))
+        moments[node.name] = Moments(count=0, total=np.zeros((groups, columns)), product=zeros)
+    source = None
+    for patch in patches:
+        source = source or probe(graph, dict.fromkeys(n.input[0] for n in nodes), patch)
+        for name, value in ((graph.input, patch), *source.fetch(patch)):
+            for node in nodes:
+                if node.input[0] == name:
+                    moments[node.name].add(_vectors(graph, node, value, per_patch, rng))
+    return moments
+
+
+def _losses(error: Matrix, covariance: Matrix) -> Matrix:
+    """Loss of each row of `error`, (rows,)."""
+    return np.einsum("rc,rc->r", error @ covariance, error)
+
+
+def _carry_rounding(
+    weight: Matrix, steps: Matrix, factor: Matrix, order: npt.NDArray[np.intp]
+) -> Matrix:
+    """Integers for `weight` (rows, columns), columns in `order`, errors carried by `factor`."""
+    rest = weight[:, order].copy()
+    whole = np.zeros_like(rest)
+    for i in range(rest.shape[1]):
+        whole[:, i] = np.clip(np.round(rest[:, i] / steps), -127, 127)
+        error = (rest[:, i] - whole[:, i] * steps) / factor[i, i]
+        rest[:, i + 1 :] -= error[:, None] * factor[i, i + 1 :]
+    result = np.empty_like(whole)
+    result[:, order] = whole
+    return result
+
+
+def _descend(weight: Matrix, whole: Matrix, steps: Matrix, covariance: Matrix) -> Matrix:
+    """Move one integer at a time to its best value while the others stay."""
+    slope = (weight - whole * steps[:, None]) @ covariance
+    for _ in range(SWEEPS):
+        for i in range(weight.shape[1]):
+            moved = np.clip(whole[:, i] + np.round(slope[:, i] / covariance[i, i] / steps), -127, 127)
+            change = (moved - whole[:, i]) * steps
+            if change.any():
+                slope -= change[:, None] * covariance[i]
+                whole[:, i] = moved
+    return whole
+
+
+def round_rows(weight: Matrix, covariance: Matrix) -> tuple[Matrix, Matrix]:
+    """Integers (rows, columns) within +-127 and the step of each row.
+
+    Several steps per row are tried, from the one that keeps the largest weight down to 0.7 of it.
+    Each row holds one integer of 127, so that its step can be read back from its largest weight.
+    """
+    spread = max(DAMPING * float(np.trace(covariance)) / len(covariance), 1e-12)
+    damped = covariance + np.eye(len(covariance)) * spread
+    order = np.argsort(-np.diag(damped), kind="stable")
+    factor = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    full = np.maximum(np.abs(weight).max(axis=1) / 127, 1e-12)
+    tries = len(STEP_FACTORS)
+    rows = np.tile(weight, (tries, 1))
+    steps = np.float32(np.outer(STEP_FACTORS, full).ravel()).astype(np.float64)
+    whole = _descend(rows, _carry_rounding(rows, steps, factor, order), steps, damped)
+    plain = np.clip(np.round(weight / full[:, None]), -127, 127)
+    whole, rows = np.concatenate([whole, plain]), np.concatenate([rows, weight])
+    steps = np.concatenate([steps, np.float32(full)])
+    loss = _losses(rows - whole * steps[:, None], damped)
+    loss[np.abs(whole).max(axis=1) < 127] = np.inf
+    loss[-len(weight) :] = np.minimum(loss[-len(weight) :], np.finfo(np.float64).max)
+    best = loss.reshape(tries + 1, -1).argmin(axis=0) * len(weight) + np.arange(len(weight))
+    return whole[best], steps[best]
+
+
+def _rounded(weight: Array, bias: Array | None, moments: Moments, kind: str) -> RoundedWeights:
+    flat = weight.T if kind == "MatMul" else weight.reshape(len(weight), -1)
+    groups = len(moments.total)
+    covariance, mean = moments.covariance(), moments.mean
+    parts = np.split(flat.astype(np.float64), groups)
+    rounded = [round_rows(part, covariance[g]) for g, part in enumerate(parts)]
+    whole = np.concatenate([w for w, _ in rounded])
+    steps = np.concatenate([s for _, s in rounded])
+    shift = np.concatenate(
+        [(w * s[:, None] - parts[g]) @ mean[g] for g, (w, s) in enumerate(rounded)]
+    )
+    stored = (whole.T if kind == "MatMul" else whole.reshape(weight.shape)).astype(np.int8)
+    start = np.zeros(len(flat)) if bias is None else bias
+    return RoundedWeights(
+        stored=stored, steps=steps.astype(np.float32), bias=(start - shift).astype(np.float32)
+    )
+
+
+def round_weights(graph: GraphView, patches: list[Batch]) -> dict[str, RoundedWeights]:
+    """Rounded weights of every layer that can be studied, by node name."""
+    nodes = roundable(graph)
+    moments = gather_moments(graph, nodes, patches, max(64, SAMPLES // len(patches)))
+    result = {}
+    for node in nodes:
+        bias = graph.constants.get(node.input[2]) if len(node.input) > 2 else None
+        weight = graph.constants[node.input[1]]
+        result[node.name] = _rounded(weight, bias, moments[node.name], node.op_type)
+    return result
+
+
+def keep_rounded(model: onnx.ModelProto, rounded: Mapping[str, RoundedWeights]) -> onnx.ModelProto:
+    """A copy of the float model that carries `rounded` in its metadata; its numbers stay."""
+    arrays = {
+        f"{name}|{part}": getattr(weights, part)
+        for name, weights in sorted(rounded.items())
+        for part in ("stored", "steps", "bias")
+    }
+    packed = b"".join(array.tobytes() for array in arrays.values())
+    index = [[key, str(array.dtype), list(array.shape)] for key, array in arrays.items()]
+    value = json.dumps({"index": index, "data": base64.b85encode(zlib.compress(packed)).decode()})
+    carrying = without_rounded(model)
+    carrying.metadata_props.add(key=ROUNDED_KEY, value=value)
+    return carrying
+
+
+def without_rounded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without the metadata of `keep_rounded`: what a float artefact stores."""
+    clean = onnx.ModelProto()
+    clean.CopyFrom(model)
+    kept = [entry for entry in clean.metadata_props if entry.key != ROUNDED_KEY]
+    del clean.metadata_props[:]
+    clean.metadata_props.extend(kept)
+    return clean
+
+
+def kept_rounded(model: onnx.ModelProto) -> dict[str, RoundedWeights]:
+    """What `keep_rounded` stored, by node name; empty where nothing was."""
+    for entry in model.metadata_props:
+        if entry.key != ROUNDED_KEY:
+            continue
+        value = json.loads(entry.value)
+        packed, offset = zlib.decompress(base64.b85decode(value["data"])), 0
+        parts: dict[str, dict[str, Array]] = {}
+        for key, dtype, shape in value["index"]:
+            count = int(np.prod(shape, dtype=np.int64))
+            array = np.frombuffer(packed, dtype, count, offset).reshape(shape)
+            offset += array.nbytes
+            name, part = key.rsplit("|", 1)
+            parts.setdefault(name, {})[part] = array
+        return {name: RoundedWeights(**arrays) for name, arrays in parts.items()}
+    return {}
+
+
+def snapped(model: onnx.ModelProto, *, skip: Collection[str] = ()) -> onnx.ModelProto:
+    """The model an INT8 file is made from: each carried weight lies on its row's int8 grid.
+
+    Step = largest weight of the row / 127 gives the carried integers back, so a backend that
+    rounds so needs to know no more. Nodes named in `skip` keep their float weights; models that
+    carry nothing come back as they are. Nodes must be named (`view.with_names`).
+    """
+    rounded = kept_rounded(model)
+    changed = without_rounded(model)
+    for node in changed.graph.node:
+        weights = rounded.get(node.name)
+        if weights is None or node.name in skip:
+            continue
+        steps = weights.steps if node.op_type == "MatMul" else weights.steps.reshape(-1, 1, 1, 1)
+        set_constant(changed, node.input[1], weights.stored.astype(np.float32) * steps)
+        if node.op_type == "Conv":
+            set_bias(changed, node, weights.bias)
+    return changed
+
+
+def set_bias(model: onnx.ModelProto, node: onnx.NodeProto, bias: Array) -> None:
+    """Give a convolution of `model` this bias, replacing the one it has."""
+    name = f"{node.name}.corrected_bias"
+    set_constant(model, name, bias)
+    if len(node.input) > 2:
+        node.input[2] = name
+    else:
+        node.input.append(name)

@@ -1,0 +1,69 @@
+"""What each runtime wants of a Q/DQ file, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from toolkit.spec.target import Scheme
+
+# They only move or pick values: the same scale goes in and comes out.
+MOVES = frozenset({
+    "Concat", "DepthToSpace", "SpaceToDepth", "Reshape", "Transpose", "Split", "Slice", "Squeeze",
+    "Unsqueeze", "Flatten", "Expand", "Tile", "MaxPool", "Identity",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class QdqScheme:
+    """How one runtime is told to compute in 8 bits.
+
+    `kernels` have an integer kernel that reads and writes 8 bits; with `writes_int8` False they
+    read 8 bits and write float, and what follows is fused by the runtime's compiler.
+    `light` ones run in 8 bits only between others that do. `fused` are activations that the
+    kernel before them absorbs, so the tensor between is never rounded.
+    """
+
+    activations: Literal["uint8", "int8"]
+    symmetric: bool
+    int32_bias: bool
+    writes_int8: bool
+    kernels: frozenset[str]
+    light: frozenset[str] = frozenset()
+    fused: frozenset[str] = frozenset()
+    moves: frozenset[str] = MOVES
+    quantized_adds: bool = False  # both inputs of an Add inside the body, see `wanted_tensors`
+
+
+SCHEMES: Mapping[Scheme, QdqScheme] = {
+    # QLinearConv: uint8 with a zero point, int8 weights around zero, int32 bias. Relu and Clip are
+    # absorbed by the output's range.
+    "onnxruntime": QdqScheme(
+        activations="uint8",
+        symmetric=False,
+        int32_bias=True,
+        writes_int8=True,
+        kernels=frozenset({"Conv", "MatMul"}),
+        light=frozenset({"Add", "Mul", "LeakyRelu", "Sigmoid", "Tanh", "GlobalAveragePool"}),
+        fused=frozenset({"Relu", "Clip"}),
+    ),
+    # OpenVINO's low-precision passes fuse whole element-wise chains into the convolution, so only
+    # what a convolution reads is rounded.
+    "openvino": QdqScheme(
+        activations="uint8",
+        symmetric=False,
+        int32_bias=False,
+        writes_int8=False,
+        kernels=frozenset({"Conv", "ConvTranspose", "MatMul"}),
+    ),
+    # TensorRT: zero point 0 everywhere, Q/DQ before convolutions and on both inputs of the adds.
+    "tensorrt": QdqScheme(
+        activations="int8",
+        symmetric=True,
+        int32_bias=False,
+        writes_int8=False,
+        kernels=frozenset({"Conv", "MatMul"}),
+        quantized_adds=True,
+    ),
+}

@@ -1,0 +1,55 @@
+"""A spine file as the light facts that the lint of a target reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+
+from toolkit.errors import ToolkitError
+from toolkit.spec.lint import NodeFact, lint, refusals
+from toolkit.spec.target import Target
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+
+def node_facts(model: onnx.ModelProto) -> list[NodeFact]:
+    """One fact per node, in graph order; ranks come from the inferred shapes."""
+    shapes = {i.name: tuple(i.dims) for i in model.graph.initializer}
+    for info in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        shapes[info.name] = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+    return [_fact(node, shapes) for node in model.graph.node]
+
+
+def _fact(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> NodeFact:
+    attributes = {
+        a.name: onnx.helper.get_attribute_value(a)
+        for a in node.attribute
+        if a.type in (onnx.AttributeProto.INT, onnx.AttributeProto.STRING, onnx.AttributeProto.FLOAT)
+    }
+    plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
+    weight = shapes.get(node.input[1]) if node.op_type in CONVOLUTIONS else None
+    groups = int(attributes.get("group", 1))
+    transposed = node.op_type == "ConvTranspose"
+    return NodeFact(
+        name=node.name or node.output[0],
+        op=node.op_type,
+        rank=max((len(shapes.get(t, ())) for t in (*node.input, *node.output)), default=0),
+        kernel=weight[2:] if weight else None,
+        block=int(attributes["blocksize"]) if "blocksize" in attributes else None,
+        channels_in=weight[0 if transposed else 1] * (1 if transposed else groups) if weight else None,
+        channels_out=weight[1 if transposed else 0] * (groups if transposed else 1) if weight else None,
+        attributes=plain,
+    )
+
+
+def lint_network(path: Path, target: Target) -> tuple[list[ToolkitError], list[str]]:
+    """What stops a build on this target, and what is only slow, as sentences."""
+    findings = lint(node_facts(onnx.load(path)), target)
+    slow = [
+        f"{finding.problem}: {finding.fix} (node `{finding.node}`; {finding.source})"
+        for finding in findings
+        if finding.level == "slow"
+    ]
+    return list(refusals(findings, target)), slow

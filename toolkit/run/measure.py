@@ -1,0 +1,100 @@
+"""Latency on this host: several files of one target in turn, so that drift hits all alike."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit import plugins
+from toolkit.contracts import Artefact, Session, Tensor
+from toolkit.model.contract import TensorSpec
+from toolkit.spec.recipe import Measuring
+
+ROUND_RUNS = 10  # timed runs of one file before the next one gets its turn
+WARM_RUNS = 2  # untimed ones at the start of each turn: caches and clocks settle
+BUDGET_S_PER_FILE = 30.0  # a network that takes seconds per frame is not run a hundred times
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Raw wall times of one file."""
+
+    nanoseconds: tuple[int, ...]
+    height_px: int
+    width_px: int
+
+    def percentile_ms(self, share: float) -> float:
+        """Nearest-rank percentile in milliseconds; share from 0 to 100."""
+        ordered = sorted(self.nanoseconds)
+        rank = max(1, math.ceil(share / 100 * len(ordered)))
+        return ordered[rank - 1] / NS_PER_MS
+
+
+def input_size(spec: TensorSpec, free_px: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """Height and width to time a file at: its own where fixed, else `free_px` rounded down."""
+    rows, columns = (2, 3) if spec.layout == "nchw" else (1, 2)
+    height = spec.shape[rows] or free_px[0] // multiple * multiple
+    width = spec.shape[columns] or free_px[1] // multiple * multiple
+    return height, width
+
+
+def noise_tensor(spec: TensorSpec, height: int, width: int, channels: int, white: float) -> Tensor:
+    """A seeded input of the file's own type; pictures and noise take the same time."""
+    shape = (1, channels, height, width) if spec.layout == "nchw" else (1, height, width, channels)
+    rng = np.random.default_rng(0)
+    if spec.dtype in ("uint8", "int8"):
+        low, high = (0, 256) if spec.dtype == "uint8" else (-128, 128)
+        return rng.integers(low, high, shape).astype(spec.dtype)
+    return (rng.random(shape) * white).astype(spec.dtype)
+
+
+def artefact_input(artefact: Artefact, free_px: tuple[int, int]) -> tuple[Tensor, int, int]:
+    """An input tensor for one file, with its height and width."""
+    image = artefact.contract.image
+    height, width = input_size(artefact.contract.input, free_px, image.multiple_of)
+    tensor = noise_tensor(artefact.contract.input, height, width, image.channels, image.white)
+    return tensor, height, width
+
+
+def time_interleaved(artefacts: Sequence[Artefact], measuring: Measuring) -> list[Samples]:
+    """Time all files in turns of ten runs until each has enough, and close them."""
+    inputs = [artefact_input(artefact, measuring.input_px) for artefact in artefacts]
+    sessions: list[Session] = []
+    try:
+        for artefact in artefacts:
+            backend = plugins.load("backends", artefact.backend)
+            sessions.append(backend.open(artefact, threads=measuring.threads))
+        taken: list[list[int]] = [[] for _ in sessions]
+        while any(not _enough(times, measuring) for times in taken):
+            for session, (tensor, _, _), times in zip(sessions, inputs, taken, strict=True):
+                if not _enough(times, measuring):
+                    _take_turn(session, tensor, times)
+    finally:
+        for session in sessions:
+            session.close()
+    return [
+        Samples(nanoseconds=tuple(times), height_px=height, width_px=width)
+        for times, (_, height, width) in zip(taken, inputs, strict=True)
+    ]
+
+
+def _enough(times: Sequence[int], measuring: Measuring) -> bool:
+    total_s = sum(times) / 1e9
+    complete = len(times) >= measuring.min_runs and total_s >= measuring.min_s
+    return complete or total_s >= BUDGET_S_PER_FILE
+
+
+def _take_turn(session: Session, tensor: Tensor, times: list[int]) -> None:
+    for _ in range(WARM_RUNS if len(times) < ROUND_RUNS or sum(times) < 5e9 else 1):
+        session.run(tensor)
+    for _ in range(ROUND_RUNS):
+        started = time.perf_counter_ns()
+        session.run(tensor)
+        times.append(time.perf_counter_ns() - started)
+        if sum(times) > BUDGET_S_PER_FILE * 1e9:
+            return

@@ -1,0 +1,145 @@
+"""A file's picture: tried in a child process first, then PSNR and SSIM through its own runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from toolkit import plugins
+from toolkit.contracts import Artefact, Progress
+from toolkit.digest import sha256_json
+from toolkit.errors import GateFailed
+from toolkit.images.sets import ImageSet, read_picture
+from toolkit.images.tiles import with_halo
+from toolkit.metrics.protocol import PROTOCOL, score_image
+from toolkit.model.contract import IoContract, TensorSpec
+from toolkit.model.network import read_network, tensor_names
+from toolkit.run.key import Ingredients, declared, tool_versions
+from toolkit.run.report import ImageScore
+from toolkit.run.sources import Spine
+from toolkit.run.trial import try_out
+from toolkit.run.walk import Walk
+from toolkit.spec.recipe import Recipe
+
+SCORE_VERSION = 1
+SCORE_TOOLS = ("numpy", "pillow")
+# For a network that looks at the whole picture no halo is exact; the report says so.
+WHOLE_PICTURE_HALO_PX = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One file with everything that content alone decides: picture, operators, memory."""
+
+    artefact: Artefact
+    digest: str
+    images: tuple[ImageScore, ...]
+    operators: tuple[Mapping[str, Any], ...]
+    peak_memory_mb: float
+
+
+def spine_artefact(spine: Spine) -> Artefact:
+    """The float network itself, run by ONNX Runtime: the reference of every drop."""
+    network = read_network(spine.path)
+    channels = network.contract.channels
+    name_in, name_out = tensor_names(spine.path)
+    shape = (1, channels, None, None)
+    return Artefact(
+        path=spine.path,
+        backend="onnxruntime",
+        precision="float32",
+        contract=IoContract(
+            image=network.contract,
+            input=TensorSpec(name=name_in, dtype="float32", layout="nchw", shape=shape),
+            output=TensorSpec(name=name_out, dtype="float32", layout="nchw", shape=shape),
+        ),
+    )
+
+
+def score(
+    walk: Walk, recipe: Recipe, slot: str, artefact: Artefact, digest: str, images: ImageSet
+) -> Scored:
+    """PSNR and SSIM of every validation image through the real runtime, kept by content."""
+    _, tools = declared("backends", artefact.backend)
+    name = artefact.path.name
+    mode = " in bfloat16" if artefact.precision == "bfloat16" else ""
+    ingredients = Ingredients(
+        step="score",
+        version=SCORE_VERSION,
+        params={
+            "protocol": PROTOCOL,
+            "contract": sha256_json(artefact.contract.as_json()),
+            "backend": artefact.backend,
+            "precision": artefact.precision,
+        },
+        inputs={"file": digest, "images": images.digest},
+        tools=tool_versions(tuple(dict.fromkeys(SCORE_TOOLS + tools))),
+    )
+    entry = walk.step(
+        f"{slot}.{name}.{artefact.precision}.score",
+        f"score {name}{mode}",
+        ingredients,
+        lambda _out, _work: _score(walk, recipe, artefact, images),
+    )
+    assert entry is not None
+    return Scored(
+        artefact=artefact,
+        digest=digest,
+        images=tuple(ImageScore(**image) for image in entry.facts["images"]),
+        operators=tuple(entry.facts["operators"]),
+        peak_memory_mb=entry.facts["peak_memory_mb"],
+    )
+
+
+def _score(walk: Walk, recipe: Recipe, artefact: Artefact, images: ImageSet) -> dict[str, Any]:
+    measuring = recipe.measuring
+    trial = try_out(artefact, threads=measuring.threads, input_px=measuring.input_px)
+    if not trial.finite:
+        raise GateFailed(
+            f"`{artefact.path.name}` gives NaN or infinity",
+            hint="float16 overflow or a collapsed range: leave the layer float (`float_nodes`)",
+        )
+    session = plugins.load("backends", artefact.backend).open(artefact, threads=measuring.threads)
+    contract = tileable(artefact.contract)
+    scores = []
+    try:
+        for done, file in enumerate(images.files, 1):
+            result = score_image(read_picture(file), contract, session.run)
+            scores.append({"name": file.name, "psnr_db": result.psnr_db, "ssim": result.ssim})
+            walk.listener.progress(
+                Progress(done=done, total=len(images.files), note=f"{result.psnr_db:.2f} dB")
+            )
+    finally:
+        session.close()
+    return {
+        "images": scores,
+        "operators": [dict(operator) for operator in trial.operators],
+        "peak_memory_mb": trial.peak_memory_mb,
+    }
+
+
+def int8_shares(operators: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Share of computing operators, and of MACs, that the runtime runs in INT8, 0 to 1."""
+    counted = [o for o in operators if o["precision"]]
+    macs = sum(o["macs"] for o in counted)
+    int8 = [o for o in counted if o["precision"] == "int8"]
+    operators_share = len(int8) / len(counted) if counted else 0.0
+    macs_share = sum(o["macs"] for o in int8) / macs if macs else 0.0
+    return operators_share, macs_share
+
+
+def tileable(contract: IoContract) -> IoContract:
+    """The contract itself, or with a stated halo where no halo is exact but the tile is fixed."""
+    if contract.tile is None or contract.image.halo_px is not None:
+        return contract
+    return with_halo(contract, WHOLE_PICTURE_HALO_PX)
+
+
+def float_rivals(artefacts: Sequence[tuple[Artefact, str]]) -> list[tuple[Artefact, str]]:
+    """Files once more in the faster float mode a runtime would choose by itself: bfloat16."""
+    return [
+        (replace(artefact, precision="bfloat16"), digest)
+        for artefact, digest in artefacts
+        if artefact.backend == "openvino" and artefact.precision == "float32"
+    ]

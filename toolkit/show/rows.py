@@ -1,0 +1,156 @@
+"""A Report in the words and the order in which people read it, for text and page alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from toolkit.run.report import Drop, Measured, Report, Verdict, psnr_drop
+
+AT_LEAST = frozenset({"int8_macs_share", "int8_operators_share"})  # the other gates are ceilings
+SENTENCES = {
+    "psnr_drop_db.mean": "loses {value} on average, {bound}",
+    "psnr_drop_db.worst": "loses {value} on its worst image, {bound}",
+    "latency_p90_ms": "takes {value} at p90, {bound}",
+    "size_kb": "is {value} large, {bound}",
+    "int8_macs_share": "does {value} of its multiply-accumulates in INT8, {bound}",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRow:
+    """One measured file beside what it is compared with."""
+
+    measured: Measured
+    total: Drop
+    parts_db: Mapping[str, float]  # what each stage cost on average, such as "conversion"
+    speed_up: float | None  # p50 of true float32 on the same runtime over this file's p50
+
+
+def number(value: float, digits: int) -> str:
+    """Fixed digits; `NaN`, `inf` and `-inf` by name; never `-0.000`."""
+    if math.isnan(value):
+        return "NaN"
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 as a percentage; 100 % is only said where nothing is left over."""
+    if math.isnan(share):
+        return "NaN"
+    whole = round(share * 100)
+    if (whole == 100 and share < 1) or (whole == 0 and share > 0):
+        return f"{min(max(share * 100, 0.1), 99.9):.1f} %"
+    return f"{whole} %"
+
+
+def quantity(verdict: Verdict) -> str:
+    """A gate's value with its unit."""
+    if verdict.gate.endswith("_share"):
+        return percent(verdict.value)
+    digits = {"dB": 3, "ms": 2, "kB": 1}.get(verdict.unit, 3)
+    return f"{number(verdict.value, digits)} {verdict.unit}".rstrip()
+
+
+def bound(verdict: Verdict) -> str:
+    """The limit in words, such as `at most 0.300 dB`."""
+    side = "at least" if verdict.gate in AT_LEAST else "at most"
+    if verdict.gate.endswith("_share"):
+        return f"{side} {percent(verdict.limit)}"
+    return f"{side} {verdict.limit:.6g} {verdict.unit}".rstrip()
+
+
+def sentence(verdict: Verdict) -> str:
+    """One verdict as a sentence without a full stop, the file first."""
+    who = verdict.file or "the network"
+    if math.isnan(verdict.value):
+        return f"{who} has no number for {verdict.gate}, {bound(verdict)}"
+    form = SENTENCES.get(verdict.gate, verdict.gate + " is {value}, {bound}")
+    return f"{who} {form.format(value=quantity(verdict), bound=bound(verdict))}"
+
+
+def headline(report: Report) -> str:
+    """What the verdict means, in one sentence, without the word PASS or FAIL."""
+    state = "is ready for" if report.passed else "is not good enough for"
+    return f"{report.recipe} {state} {report.target_title}"
+
+
+def reasons(report: Report) -> list[str]:
+    """Why: each gate that failed; where all held, how many did. Then the worst image."""
+    failed = [v for v in report.verdicts if not v.passed]
+    if failed:
+        why = [sentence(v) for v in failed]
+    else:
+        count = len(report.verdicts)
+        why = [f"{count} of {count} gates held" if count else "no gate was set"]
+    return why + worst_image(report)
+
+
+def worst_image(report: Report) -> list[str]:
+    """The image that loses most over all files, NaN before any number; nothing without files."""
+    rows = file_rows(report)
+    if not rows:
+        return []
+    row = max(rows, key=lambda r: math.inf if math.isnan(r.total.worst_db) else r.total.worst_db)
+    loss = number(row.total.worst_db, 3)
+    return [f"worst image: {row.total.worst_image}, {loss} dB lost by {row.measured.file}"]
+
+
+def file_rows(report: Report) -> list[FileRow]:
+    """One row per measured file, in the report's order."""
+    return [_row(report, measured) for measured in report.files]
+
+
+def ship_float(report: Report) -> list[str]:
+    """A line for each INT8 file that does not beat true float32 in time on this host."""
+    return [
+        f"ship float: {row.measured.file} is not faster than float32 on this host "
+        f"({row.measured.backend}, {number(row.speed_up, 2)}x)"
+        for row in file_rows(report)
+        if row.measured.precision == "int8" and row.speed_up is not None and row.speed_up <= 1
+    ]
+
+
+def computed_in(measured: Measured) -> str:
+    """The precision the runtime computed in, which is not always the file's."""
+    return measured.latency.precision if measured.latency else measured.precision
+
+
+def _row(report: Report, measured: Measured) -> FileRow:
+    return FileRow(
+        measured=measured,
+        total=psnr_drop(report.reference, measured),
+        parts_db=_parts_db(report, measured),
+        speed_up=_speed_up(report, measured),
+    )
+
+
+def _parts_db(report: Report, measured: Measured) -> dict[str, float]:
+    """The stages of `Report.drops` for one file; a file run in two precisions has two entries."""
+    by_precision = f"{measured.file} {measured.precision}"
+    split = report.drops.get(by_precision, report.drops.get(measured.file, {}))
+    means = {k: v["mean_db"] if isinstance(v, Mapping) else v for k, v in split.items()}
+    return {key.removesuffix("_db"): mean for key, mean in means.items() if key != "total"}
+
+
+def _speed_up(report: Report, measured: Measured) -> float | None:
+    rival = _true_float32(report, measured)
+    if rival is None or rival is measured or rival.latency is None or measured.latency is None:
+        return None
+    return rival.latency.p50_ms / measured.latency.p50_ms if measured.latency.p50_ms else None
+
+
+def _true_float32(report: Report, measured: Measured) -> Measured | None:
+    """The file that computed in float32 on the same runtime, threads and input size."""
+
+    def conditions(m: Measured) -> tuple[str, int, int, int] | None:
+        t = m.latency
+        return (m.backend, t.threads, t.height_px, t.width_px) if t else None
+
+    for rival in report.files:
+        same = conditions(rival) is not None and conditions(rival) == conditions(measured)
+        if same and rival.precision == "float32" and computed_in(rival) == "float32":
+            return rival
+    return None

@@ -1,0 +1,156 @@
+"""A Report on one screen of a terminal: the verdict first, then the numbers behind it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolkit.run.report import Measured, Report
+from toolkit.show.rows import (
+    FileRow,
+    computed_in,
+    file_rows,
+    headline,
+    number,
+    percent,
+    reasons,
+    ship_float,
+)
+
+BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "1;31", "1;32", "33"
+COLUMNS = (9, 8, 8, 8, 9, 9, 8, 8, 8)  # widths; 75 together, so that 80 columns are enough
+HEADS = (
+    ("size", "PSNR", "drop", "worst", "p50", "p90", "speed", "INT8", "INT8"),
+    ("kB", "dB", "dB", "dB", "ms", "ms", "-up", "ops", "MACs"),
+)
+
+
+def report_text(
+    report: Report, *, colour: bool, width: int = 100, place: Path | None = None
+) -> str:
+    """The report as lines of at most `width` columns (80 or more), ending in a newline.
+
+    `place` is the folder that was written: the bundle, or the report of a run that failed.
+    Control characters in names are shown as escapes, so a name cannot drive the terminal.
+    """
+    blocks = [
+        _verdict(report, colour, width),
+        _table(report, colour),
+        _conditions(report, width),
+        _notes(report, colour, width),
+        _place(report, place),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def plan_text(steps: Sequence[tuple[str, str, str]], *, colour: bool, width: int = 100) -> str:
+    """What would happen: one line per (step, "run" or "kept", first reason why)."""
+    longest = max((len(printable(step)) for step, _, _ in steps), default=0)
+    lines = []
+    for step, state, reason in steps:
+        name = printable(step).ljust(longest)
+        first, *more = _wrapped(reason, width - longest - 8) or [""]
+        word = _paint(state.ljust(4), DIM if state == "kept" else YELLOW, colour)
+        lines.append(f"{word}  {name}  {first}".rstrip())
+        lines += [" " * (longest + 8) + line for line in more]
+    return "\n".join(lines) + "\n" if lines else "nothing to do\n"
+
+
+def printable(text: str) -> str:
+    """The text with every control or other unprintable character as its escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _verdict(report: Report, colour: bool, width: int) -> list[str]:
+    word = _paint("PASS", GREEN, colour) if report.passed else _paint("FAIL", RED, colour)
+    first, *more = _wrapped(headline(report), width - 6)
+    lines = [f"{word}  {_paint(first, BOLD, colour)}"]
+    lines += ["      " + _paint(line, BOLD, colour) for line in more]
+    for reason in reasons(report):
+        lines += _hung(reason, "      ", width)
+    return lines
+
+
+def _table(report: Report, colour: bool) -> list[str]:
+    lines = [_paint(_cells(head), DIM, colour) for head in HEADS]
+    lines.append(_paint(f"{report.reference.label} (reference)", BOLD, colour))
+    lines.append(_cells(_numbers(report.reference, None)))
+    for row in file_rows(report):
+        file = row.measured
+        about = f"{file.precision} on {file.backend}"
+        if computed_in(file) not in ("", file.precision):
+            about += f", computed in {computed_in(file)}"
+        if number(row.total.worst_db, 3) != number(0, 3):
+            about += f", worst image {row.total.worst_image}"
+        name = _paint(printable(file.file), BOLD, colour)
+        lines += [f"{name}  {printable(about)}", _cells(_numbers(file, row))]
+    return lines
+
+
+def _numbers(measured: Measured, row: FileRow | None) -> tuple[str, ...]:
+    time = measured.latency
+    return (
+        number(measured.size_kb, 1) if measured.size_kb else "",
+        number(measured.psnr_db, 3),
+        number(row.total.mean_db, 3) if row else "",
+        number(row.total.worst_db, 3) if row else "",
+        number(time.p50_ms, 2) if time else "",
+        number(time.p90_ms, 2) if time else "",
+        f"{number(row.speed_up, 2)}x" if row and row.speed_up is not None else "",
+        percent(measured.int8_operators_share) if measured.precision == "int8" else "",
+        percent(measured.int8_macs_share) if measured.precision == "int8" else "",
+    )
+
+
+def _cells(values: Sequence[str]) -> str:
+    cells = (value.rjust(size) for value, size in zip(values, COLUMNS, strict=True))
+    return "".join(cells).rstrip()
+
+
+def _conditions(report: Report, width: int) -> list[str]:
+    """What the numbers mean, and where they were taken."""
+    count = len(report.reference.images)
+    lines = [
+        f"drop: {report.reference.label} minus file, mean and worst of {count} images; "
+        "positive is a loss"
+    ]
+    times = [file.latency for file in report.files if file.latency]
+    for how in dict.fromkeys((t.threads, t.height_px, t.width_px) for t in times):
+        runs = [t.runs for t in times if (t.threads, t.height_px, t.width_px) == how]
+        lines.append("time: {} threads, {} x {} px in, ".format(*how) + f"{min(runs)} runs or more")
+    if times:
+        lines.append("speed-up: true float32 over file, p50, same runtime, this host")
+    return [part for line in lines for part in _hung(line, "", width)]
+
+
+def _notes(report: Report, colour: bool, width: int) -> list[str]:
+    lines = [f"warning: {warning}" for warning in report.warnings] + ship_float(report)
+    parts = [part for line in lines for part in _hung(line, "", width)]
+    return [_paint(part, YELLOW, colour) for part in parts]
+
+
+def _place(report: Report, place: Path | None) -> list[str]:
+    if place is None:
+        return []
+    if report.passed:
+        return [f"bundle: {printable(str(place))}"]
+    return [
+        f"report: {printable(str(place))}",
+        "nothing was packed; a bundle that lies beside it is from an earlier run",
+    ]
+
+
+def _hung(text: str, indent: str, width: int) -> list[str]:
+    """The text wrapped, its first line at `indent`, the rest two columns further in."""
+    first, *more = _wrapped(text, width - len(indent) - 2) or [""]
+    return [indent + first] + [f"{indent}  {line}" for line in more]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of whole words; only a word longer than a line sticks out, so paths can be copied."""
+    return textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False)
+
+
+def _paint(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text

@@ -1,0 +1,90 @@
+"""Writes a first recipe for a network of the user's own, ready to run and to be changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from toolkit.model.contract import ImageContract
+from toolkit.spec.numerals import text_hint
+
+PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+=@-]*")
+
+
+def recipe_text(
+    model_path: Path,
+    *,
+    contract: ImageContract,
+    targets: Sequence[str],
+    arch: str | None = None,
+    schema: str | None = None,
+) -> str:
+    """The text of a recipe, with comments; it is meant to be saved where relative paths start.
+
+    model_path: the network, as the recipe should say it. contract: what was probed or stated.
+    arch: the architecture of a weight file. schema: path or address of the JSON Schema for the
+    editor's hint.
+    """
+    network = "\n".join(_network_lines(model_path, contract, arch))
+    hint = f"# yaml-language-server: $schema={schema}\n" if schema else ""
+    return f"""{hint}# Check it with `edgesr check FILE`, run it with `edgesr run FILE`.
+version: 1
+
+network:
+{network}
+
+targets: [{", ".join(_written(target) for target in targets)}]  # names, or YAML files of your own
+
+# data:  # folders of your own photographs; the shipped ones are used otherwise
+#   calibration: photographs/calibration/
+#   validation: photographs/validation/
+
+steps:
+  # Train the network further, with or without a teacher (`teacher: {{file: big.onnx, scale: \
+{contract.scale}}}`):
+  # - distill: {{images: photographs/train/, steps: 2000}}
+  # Remove channels, then train what is left against the whole network:
+  # - prune: {{ratio: 0.25, finetune_steps: 2000, images: photographs/train/}}
+  - quantize: {{}}
+
+gates:  # one that is missed: the report says why, nothing is packed, exit code 4
+  psnr_drop_db: {{mean: 0.10, worst: 0.30}}  # INT8 against the float network
+  int8_macs_share: 0.9  # so that float is never sold as INT8
+  # latency_p90_ms: 400  # on this host
+  # size_kb: 200
+
+measure: {{threads: 2, min_runs: 100, min_s: 3.0, input_px: [360, 640]}}
+"""
+
+
+def _network_lines(model_path: Path, contract: ImageContract, arch: str | None) -> list[str]:
+    """The block below `network:`; what is worth a second look has a comment."""
+    white = f"{contract.white:.1f}"
+    lines = [f"  file: {_written(str(model_path))}", f"  scale: {contract.scale}"]
+    lines += [f"  arch: {arch}"] if arch else []
+    lines += [
+        f"  color: {contract.color}  # or {_others(contract.color)}; a wrong one shows in the dB",
+        f"  white: {white}  # the tensor value of a white pixel: 1.0 or 255.0",
+    ]
+    if contract.minimum_px > 1:
+        lines.append(f"  minimum_px: {contract.minimum_px}  # smallest height and width it takes")
+    if contract.multiple_of > 1:
+        lines.append(f"  multiple_of: {contract.multiple_of}  # of height and width")
+    if contract.halo_px is None:
+        lines.append("  # Each output pixel depends on the whole picture: tiles change the result.")
+    return lines
+
+
+def _others(color: str) -> str:
+    return " or ".join(word for word in ("rgb", "bgr", "luma") if word != color)
+
+
+def _written(text: str) -> str:
+    """`text` as a YAML scalar: plain where every reader takes it as text, else in quotes."""
+    if PLAIN.fullmatch(text) and not text_hint(text):
+        return text
+    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=len(text) + 99)
+    return quoted.strip()
