@@ -117,7 +117,9 @@ CASES: dict[str, Case] = {
     "depth_to_space_crd": Case("DepthToSpace", (), {"blocksize": 2, "mode": "CRD"}),
     "space_to_depth": Case("SpaceToDepth", (), {"blocksize": 2}),
     "max_pool": Case("MaxPool", (), {"kernel_shape": [3, 3], "strides": [2, 2]}),
-    "max_pool_ceil": Case("MaxPool", (), {"kernel_shape": [3, 3], "ceil_mode": 1, "strides": [2, 2]}),
+    "max_pool_ceil": Case(
+        "MaxPool", (), {"kernel_shape": [3, 3], "ceil_mode": 1, "strides": [2, 2]}
+    ),
     "max_pool_uneven": Case("MaxPool", (), {"kernel_shape": [3, 3], "pads": [0, 1, 2, 1]}),
     "max_pool_same": Case(
         "MaxPool", (), {"kernel_shape": [2, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2]}
@@ -151,7 +153,10 @@ CASES: dict[str, Case] = {
     "resize_sizes": Case(
         "Resize", (None, None, [1, 8, 21, 30]), {"mode": "linear"}
     ),
-    "resize_channels": Case("Resize", (None, np.array([1, 2, 1, 1], np.float32)), {"mode": "linear"}),
+    "resize_channels": Case(
+        "Resize", (None, np.array([1, 2, 1, 1], np.float32)), {"mode": "linear"}
+    ),
+    "nearest_for_nn_of_tf": _resize([2, 2], coordinate_transformation_mode="tf_half_pixel_for_nn"),
     "cubic_minus_half": _resize([2, 2], mode="cubic", cubic_coeff_a=-0.5),
     "cubic_excludes_outside": _resize([2, 3], mode="cubic", exclude_outside=1),
     **{

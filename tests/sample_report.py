@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from toolkit.run.report import (
+from toolkit.report import (
     ImageScore,
     Latency,
     Measured,

@@ -17,10 +17,10 @@ RANK = {
     "archs": 2, "train": 2, "quant": 2, "lowering": 2, "metrics": 2,
     "steps": 3, "backends": 3,
     "report": 3,
-    "bundle": 4, "show": 4,
-    "run": 5,
-    "commands": 6,
-    "cli": 7, "__main__": 8, "__init__": 0,
+    "show": 4, "bundle": 5,
+    "run": 6,
+    "commands": 7,
+    "cli": 8, "__main__": 9, "__init__": 0,
 }  # fmt: skip
 HEAVY = {"torch", "onnxruntime", "openvino", "litert_torch", "ai_edge_litert", "ai_edge_quantizer",
          "torch_pruning", "jax", "av"}  # fmt: skip

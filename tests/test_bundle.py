@@ -395,7 +395,7 @@ def kill_everywhere(made, out, moments):
 
 
 def test_a_kill_at_any_moment_leaves_the_old_bundle_or_the_new_one(made, tmp_path):
-    moments = ((os, "fsync"), (packing.shutil, "rmtree"), (packing, "_exchange"))
+    moments = ((os, "fsync"), (packing.shutil, "rmtree"), (packing, "_exchange"), (Path, "rename"))
     seen = kill_everywhere(made, tmp_path / "out", moments)
     assert seen == {("intel-n100", "old"), ("intel-n100", "new")}
 
@@ -405,6 +405,15 @@ def test_where_folders_cannot_be_swapped_the_old_one_is_put_back(made, tmp_path,
     moments = ((packing.shutil, "rmtree"), (Path, "rename"))
     seen = kill_everywhere(made, tmp_path / "out", moments)
     assert seen == {("intel-n100", "old"), (".intel-n100.old", "old"), ("intel-n100", "new")}
+
+
+def test_the_old_one_is_put_back_even_by_a_run_that_fails(made, tmp_path):
+    folder = packed(made, tmp_path / "out", licence="old")
+    folder.rename(folder.with_name(".intel-n100.old"))  # as a kill between two renames leaves it
+    made[0][0].path.write_bytes(b"not what was measured")
+    with pytest.raises(ValueError, match="measured"):
+        packed(made, tmp_path / "out")
+    assert read_bundle(folder).licence == "old"
 
 
 def test_a_full_disk_leaves_what_was_there(made, tmp_path):

@@ -121,8 +121,8 @@ def truncated(path, kind):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def bomb(path):
-    header = struct.pack(">IIBBBBB", 14000, 14000, 1, 0, 0, 0, 0)
+def bomb(path, side=14000):
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     chunk = (
         struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     )
@@ -151,13 +151,14 @@ def test_what_cannot_be_read_is_refused_by_name_and_reason(tmp_path, reason):
     assert caught.value.where == str(path)
 
 
-def test_the_cap_is_our_own_and_not_the_one_where_pillow_warns(tmp_path):
-    """12000 x 9000 is 108 megapixels, where Pillow alone only prints a warning."""
-    Pillow.new("1", (12000, 9000)).save(tmp_path / "large.png")
-    with pytest.raises(UserError, match=r"more than 100 megapixels, found 12000 x 9000"):
+def test_the_cap_is_our_own_and_not_the_one_where_pillow_warns(tmp_path, monkeypatch, recwarn):
+    bomb(tmp_path / "large.png", side=10001)  # Pillow alone only warns below 178 megapixels
+    with pytest.raises(UserError, match=r"more than 100 megapixels, found 10001 x 10001"):
         decode(tmp_path / "large.png")
-    Pillow.new("1", (9500, 9500)).save(tmp_path / "warned.png")
-    assert read_rgb(tmp_path / "warned.png").shape == (9500, 9500, 3)
+    write_png(tmp_path / "warned.png", picture())
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", picture().size // 3 - 1)
+    assert (read_rgb(tmp_path / "warned.png") == picture()).all()
+    assert not recwarn.list
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

@@ -41,7 +41,7 @@ def contract(*, channels=3, **image):
     return IoContract(image=ImageContract(**image), input=tensor("lr"), output=tensor("sr"))
 
 
-def session(nodes, weights, channels):
+def session(nodes, weights, channels, save_to=None):
     def value(name):
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, None, None])
 
@@ -50,7 +50,8 @@ def session(nodes, weights, channels):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     opened = onnxruntime.InferenceSession(model.SerializeToString())
-    onnx.checker.check_model(model)
+    if save_to is not None:
+        onnx.save(model, save_to)
     return lambda tensor: opened.run(None, {"lr": tensor})[0]
 
 
@@ -58,7 +59,7 @@ def conv(source, result, weight):
     return helper.make_node("Conv", [source, weight], [result], pads=[1, 1, 1, 1])
 
 
-def shuffle_network(channels=3, *, pooled=False):
+def shuffle_network(channels=3, *, pooled=False, save_to=None):
     """Two 3x3 convolutions, ReLU, pixel shuffle x2: halo 2. Pooled: adds the picture's mean."""
     rng = np.random.default_rng(7)
     weights = {
@@ -73,7 +74,7 @@ def shuffle_network(channels=3, *, pooled=False):
         conv("c" if pooled else "b", "d", "w2"),
         helper.make_node("DepthToSpace", ["d"], ["sr"], blocksize=2, mode="CRD"),
     ]
-    return session(nodes if pooled else [*nodes[:2], *nodes[4:]], weights, channels)
+    return session(nodes if pooled else [*nodes[:2], *nodes[4:]], weights, channels, save_to)
 
 
 def strided_network():

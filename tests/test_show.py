@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from sample_report import FILES, REFERENCE, report, scores
 
-from toolkit.run.report import Verdict
+from toolkit.report import Verdict
 from toolkit.show.crops import worst_crops
 from toolkit.show.html import amplification, html_text, image_rows, write_html
 from toolkit.show.rows import file_rows, number, percent, sentence, ship_float

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from toolkit import __version__
 from toolkit.errors import EnvironmentFailure, ToolkitError
@@ -76,11 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+if TYPE_CHECKING:
+    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _command(commands: Commands, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]
+    parser = commands.add_parser(
         name,
         help=purpose,
         description=purpose,
@@ -96,16 +98,25 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", action="append", help="only this target of the recipe")
     parser.add_argument("--out", type=Path, default=Path("out"), help="where bundles go (out)")
     parser.add_argument(
-        "--cache", type=Path, default=Path(".edgesr"), help="where finished steps are kept (.edgesr)"
+        "--cache",
+        type=Path,
+        default=Path(".edgesr"),
+        help="where finished steps are kept (.edgesr)",
     )
 
 
 def _add_recipe_commands(commands: Commands) -> None:
-    run = _command(commands, "run", "build, measure and pack what a recipe says", "run recipes/jetson.yaml")
+    run = _command(
+        commands, "run", "build, measure and pack what a recipe says", "run recipes/jetson.yaml"
+    )
     _add_places(run)
-    plan = _command(commands, "plan", "say what `run` would do, and why", "plan recipes/jetson.yaml")
+    plan = _command(
+        commands, "plan", "say what `run` would do, and why", "plan recipes/jetson.yaml"
+    )
     _add_places(plan)
-    check = _command(commands, "check", "find every problem of recipes and targets", "check my.yaml")
+    check = _command(
+        commands, "check", "find every problem of recipes and targets", "check my.yaml"
+    )
     check.add_argument("files", nargs="+", type=Path, help="recipes or targets")
     init = _command(
         commands, "init", "print a recipe for a network of yours",
@@ -115,16 +126,18 @@ def _add_recipe_commands(commands: Commands) -> None:
     init.add_argument("--scale", type=int, required=True, help="2, 3 or 4")
     init.add_argument("--target", action="append", required=True, help="a target's name")
     init.add_argument("--arch", help="the architecture of a weight file")
-    schema = _command(commands, "schema", "print the JSON Schema of recipes or targets", "schema recipe")
+    schema = _command(
+        commands, "schema", "print the JSON Schema of recipes or targets", "schema recipe"
+    )
     schema.add_argument("kind", choices=("recipe", "target"))
 
 
 def _add_model_commands(commands: Commands) -> None:
     inspect = _command(
-        commands, "inspect", "what a network is, and what each target says of it", "inspect my.onnx"
+        commands, "inspect", "what a network is, and what each target says of it", "inspect my.onnx --scale 2"
     )
     inspect.add_argument("model", type=Path, help="an .onnx, .safetensors or .pth file")
-    inspect.add_argument("--scale", type=int, help="its scale, where the file does not tell")
+    inspect.add_argument("--scale", type=int, required=True, help="2, 3 or 4; it is checked")
     inspect.add_argument("--arch", help="the architecture of a weight file")
     _command(commands, "doctor", "try every runtime in a process of its own", "doctor")
 

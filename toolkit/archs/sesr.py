@@ -7,7 +7,7 @@ Resolution", MLSys 2022 (arXiv 2103.09404). Written from the paper.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -109,8 +109,25 @@ def build(
 
     `collapsed` gives what `collapse` makes of it: one convolution per block.
     """
-    network = Sesr(scale=scale, channels=channels, features=features, blocks=blocks, wide=wide)
-    return collapse(network) if collapsed else network
+    if not collapsed:
+        return Sesr(scale=scale, channels=channels, features=features, blocks=blocks, wide=wide)
+    outputs = channels * scale**2
+    return _plain(
+        scale,
+        channels,
+        nn.Conv2d(channels, features, 5, padding=2),
+        [nn.Conv2d(features, features, 3, padding=1) for _ in range(blocks)],
+        nn.Conv2d(features, outputs, 5, padding=2),
+    )
+
+
+def _plain(
+    scale: int, channels: int, head: nn.Conv2d, body: Sequence[nn.Conv2d], tail: nn.Conv2d
+) -> nn.Module:
+    """A SESR of ordinary convolutions."""
+    network = Sesr(scale=scale, channels=channels, features=1, blocks=0, wide=1)
+    network.head, network.body, network.tail = head, nn.ModuleList(body), tail
+    return network
 
 
 def guess(shapes: Shapes) -> dict[str, Any] | None:
@@ -145,8 +162,10 @@ def collapse(module: nn.Module) -> nn.Module:
     network = cast(Sesr, module)
     if isinstance(network.head, nn.Conv2d):
         return network
-    plain = Sesr(scale=network.scale, channels=network.channels, features=1, blocks=0, wide=1)
-    plain.head = cast(LinearBlock, network.head).collapse()
-    plain.body = nn.ModuleList(cast(LinearBlock, b).collapse() for b in network.body)
-    plain.tail = cast(LinearBlock, network.tail).collapse()
-    return plain
+    return _plain(
+        network.scale,
+        network.channels,
+        cast(LinearBlock, network.head).collapse(),
+        [cast(LinearBlock, block).collapse() for block in network.body],
+        cast(LinearBlock, network.tail).collapse(),
+    )

@@ -1,0 +1,1 @@
+"""What ships: manifest, digests, golden vectors."""

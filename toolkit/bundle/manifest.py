@@ -19,7 +19,7 @@ from toolkit.contracts import Artefact, Precision, Tensor
 from toolkit.digest import sha256_file
 from toolkit.errors import SecurityError, UserError
 from toolkit.model.contract import io_contract
-from toolkit.run.report import Report
+from toolkit.report import Report
 
 FORMAT = 1  # raised when an older toolkit could misread what a newer one wrote
 MANIFEST = "manifest.json"

@@ -25,12 +25,11 @@ from toolkit.bundle.manifest import (
     failure_folder,
     stated,
 )
-from toolkit.bundle.manifest import read_bundle as read_bundle
 from toolkit.bundle.report_file import json_bytes, report_bytes
 from toolkit.contracts import Artefact
 from toolkit.digest import sha256_json
 from toolkit.errors import EnvironmentFailure, GateFailed, SecurityError, UserError
-from toolkit.run.report import Report
+from toolkit.report import Report
 from toolkit.show.crops import Crop
 from toolkit.show.html import write_html
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from toolkit.run.report import ImageScore, Latency, Measured, Report, StepRecord, Verdict
+from toolkit.report import ImageScore, Latency, Measured, Report, StepRecord, Verdict
 
 
 def json_bytes(value: Any) -> bytes:

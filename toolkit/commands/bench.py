@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from toolkit.errors import UserError
 from toolkit.spec.recipe import Measuring
@@ -21,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
         input_px=_size(arguments.size),
     )
     artefacts = read_bundle(arguments.bundle).artefacts
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "file": artefact.path.name,
             "precision": artefact.precision,
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{'file':<34} {'input':>9} {'p50 ms':>9} {'p90 ms':>9} {'runs':>6}")  # noqa: T201
     for row in rows:
-        size = "x".join(str(side) for side in row["input_px"])  # type: ignore[union-attr]
+        size = "x".join(map(str, row["input_px"]))
         print(  # noqa: T201
             f"{row['file']:<34} {size:>9} {row['p50_ms']:>9} {row['p90_ms']:>9} {row['runs']:>6}"
         )

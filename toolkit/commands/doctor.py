@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 from toolkit import plugins
-from toolkit.run.key import declared, tool_versions
 from toolkit.errors import EnvironmentFailure
+from toolkit.run.key import declared, tool_versions
 
 TIMEOUT_S = 120.0
 PROGRAM = "from toolkit.run.selftest import main; main({name!r})"

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.errors import UserError
 from toolkit.plugins import did_you_mean
 from toolkit.spec.read_target import read_target
-from toolkit.spec.recipe import Recipe
+from toolkit.spec.recipe import NetworkSource, Recipe
 from toolkit.spec.target import Target
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from toolkit.contracts import Artefact
+
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def source_of(model: Path, scale: int, arch: str | None) -> NetworkSource:
+    """A network named on the command line. Raises UserError where there is no such file."""
+    if not model.is_file():
+        raise UserError("there is no such file", where=str(model))
+    if model.suffix not in (".onnx", *WEIGHT_SUFFIXES):
+        raise UserError(
+            f"`{model.suffix}` is no kind of network file",
+            where=str(model),
+            hint=f"there are: .onnx, {', '.join(WEIGHT_SUFFIXES)}",
+        )
+    return NetworkSource(scale=scale, file=model, arch=arch)
 
 
 def chosen_targets(recipe: Recipe, names: Sequence[str] | None) -> list[Target]:

@@ -7,7 +7,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -60,7 +60,7 @@ def decode(path: Path) -> Decoded:
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels on; our own cap is checked before any pixel is decoded.
+            # Pillow warns from 89 megapixels on; our own cap is checked before decoding.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
             return _decode_trusting(path)
     except Pillow.DecompressionBombError as problem:
@@ -163,7 +163,8 @@ def replacing(path: Path) -> Iterator[Path]:
             hint="check the free space and the permissions of the folder",
         ) from problem
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # else it would hide the failure that matters
+            temporary.unlink(missing_ok=True)
 
 
 def write_png(path: Path, image: Image) -> None:

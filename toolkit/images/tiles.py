@@ -129,15 +129,16 @@ def _tile_sides(sides: tuple[int, int], contract: IoContract) -> tuple[int, int]
     return side, side
 
 
-def _checked_halo(sides: tuple[int, int], tile: tuple[int, int], contract: IoContract) -> int:
+def _checked_halo(height: int, width: int, contract: IoContract) -> int:
     if contract.image.halo_px is not None:
         return contract.image.halo_px
-    if tile == sides:
+    if contract.tile in (None, (height, width)):
         return 0
+    tile_height, tile_width = contract.tile
     raise UserError(
-        f"each pixel depends on the whole picture, so a picture of {sides[1]} x {sides[0]} cannot "
-        f"go through tiles of {tile[1]} x {tile[0]} without a change",
-        hint=f"give a picture of exactly {tile[1]} x {tile[0]}, a file of free size, "
+        f"each pixel depends on the whole picture, so a picture of {width} x {height} cannot go "
+        f"through a tile of {tile_width} x {tile_height} without a change",
+        hint=f"give a picture of exactly {tile_width} x {tile_height}, use a file of free size, "
         "or state a halo that is good enough",
     )
 
@@ -177,7 +178,7 @@ def upscale_planes(
     scale = contract.image.scale
     sides = _sides(height, width, contract)
     tile = _tile_sides(sides, contract)
-    halo = _checked_halo(sides, tile, contract)
+    halo = _checked_halo(height, width, contract)
     rows, columns = (
         spans(side, tile=length, halo=halo, multiple_of=contract.image.multiple_of)
         for side, length in zip(sides, tile, strict=True)

@@ -81,6 +81,7 @@ def scheme(
     known[graph.tensors[graph.input].spine] = (0.0, white)
     moving = (t for t in graph.tensors.values() if t.data is None)
     spans = {t.name: known[t.spine] for t in moving if t.spine in known}
+    _inherit(graph, spans)
     spans[graph.output] = (0.0, white)
     integer = _integer(graph, spans, frozenset(float_nodes), kinds)
     pinned = _pinned(graph, integer, spans, image_grid(white))
@@ -88,6 +89,17 @@ def scheme(
 
 
 _Span = tuple[float, float]
+_PERMUTES = {"RESHAPE", "TRANSPOSE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"}
+
+
+def _inherit(graph: FlatGraph, spans: dict[str, _Span]) -> None:
+    """Tensors that a simplifier renamed take the range of what they are reshaped from or into."""
+    for op in graph.ops:
+        if op.kind in _PERMUTES and op.inputs[0] in spans:
+            spans.setdefault(op.outputs[0], spans[op.inputs[0]])
+    for op in reversed(graph.ops):
+        if op.kind in _PERMUTES and op.outputs[0] in spans:
+            spans.setdefault(op.inputs[0], spans[op.outputs[0]])
 
 
 def _integer(

@@ -32,8 +32,8 @@ class NetworkFacts:
     """What a network is and costs, at one input size.
 
     A tile with `halo_px` more pixels on each side (fewer at the picture's borders) gives inside
-    exactly what the whole picture gives, if the tile starts at a multiple of `period_px`; the
-    halo is one itself. Where `halo_px` is None, `whole_picture` names the node that forbids tiles.
+    exactly what the whole picture gives, if the tile starts and ends at multiples of `period_px`;
+    the halo is one itself. Where it is None, `whole_picture` names the node that forbids tiles.
     """
 
     input_px: tuple[int, int]  # height and width that the counts are for

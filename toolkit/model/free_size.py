@@ -52,6 +52,8 @@ def _freed(
             return [helper.make_node("GlobalMaxPool", node.input, node.output, node.name)]
         if node.op_type == "Reshape" and node.input[1] in stored:
             return _reshape(node, stored, before, after, image, size)
+        if node.op_type == "Slice":
+            return _slice_from_the_end(node, stored, before)
         if node.op_type == "Expand" and node.input[1] in stored and after[-2:] == size:
             return _sized_like_image(node, stored, after, image, size, place=1)
         if node.op_type == "Resize" and len(node.input) > 3 and node.input[3] in stored:
@@ -62,6 +64,28 @@ def _freed(
         return None
 
     return rebuilt(model, replace) or model
+
+
+def _slice_from_the_end(
+    node: NodeProto, stored: dict[str, Array], before: tuple[int, ...]
+) -> list[NodeProto] | None:
+    """Count rows and columns that are cut off at the end from there, not from the start."""
+    if len(before) != 4 or any(n not in stored for n in node.input[1:] if n) or len(node.input) < 4:
+        return None
+    starts, ends, axes = (stored[name].tolist() for name in node.input[1:4])
+    if len(node.input) > 4 and any(step != 1 for step in stored[node.input[4]].tolist()):
+        return None
+    for k, axis in enumerate(axes):
+        length = before[axis]
+        if axis % 4 >= 2 and ends[k] >= 0:
+            ends[k] = ends[k] - length if ends[k] < length else np.iinfo(np.int64).max
+            starts[k] -= length if starts[k] > length // 2 else 0
+    new = NodeProto()
+    new.CopyFrom(node)
+    for place, numbers in ((1, starts), (2, ends)):
+        new.input[place] = f"{NEW}{node.output[0]}/{'starts' if place == 1 else 'ends'}"
+        stored[new.input[place]] = np.array(numbers, np.int64)
+    return [new]
 
 
 def _whole_factor(before: tuple[int, ...], after: tuple[int, ...]) -> Array | None:

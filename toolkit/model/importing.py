@@ -29,7 +29,12 @@ from toolkit.model.movement_forms import replaced
 from toolkit.model.opset import at_opset
 from toolkit.model.original import ImageInput, Sample, difference, image_input, samples_of
 from toolkit.model.probe import probed_contract
-from toolkit.model.rewrite import batchnorm_to_affine, deconvolution_to_shuffle, to_float32
+from toolkit.model.rewrite import (
+    batchnorm_to_affine,
+    deconvolution_to_shuffle,
+    to_float32,
+    without_idle,
+)
 from toolkit.model.trial import TrialFailed, Trials
 from toolkit.spec.recipe import NetworkSource
 
@@ -219,13 +224,8 @@ def _slimmed(model: onnx.ModelProto, proof: _Proof, warnings: list[str]) -> onnx
 def _rewritten(model: onnx.ModelProto, proof: _Proof, warnings: list[str]) -> onnx.ModelProto:
     """All rewrites that prove equal; the graph is simplified once more after the last one."""
     current = model
-    steps: tuple[tuple[str, Callable[[onnx.ModelProto], onnx.ModelProto | None]], ...] = (
-        ("batch normalisation", batchnorm_to_affine),
-        ("deconvolution", deconvolution_to_shuffle),
-        ("movement of pixels", lambda network: _known_movements(network, proof, warnings)),
-    )
-    for title, step in steps:
-        candidate = step(current)
+    for title, step in _STEPS:
+        candidate = step(current, proof, warnings)
         if candidate is None:
             continue
         reason = proof.failure(candidate)
@@ -236,12 +236,27 @@ def _rewritten(model: onnx.ModelProto, proof: _Proof, warnings: list[str]) -> on
     return current if current is model else _slimmed(current, proof, warnings)
 
 
+def _shuffled(model: onnx.ModelProto, proof: _Proof, warnings: list[str]) -> onnx.ModelProto | None:
+    short = deconvolution_to_shuffle(model, drop_surplus=True)
+    return short if short is None or not proof.failure(short) else deconvolution_to_shuffle(model)
+
+
+def _without_idle(
+    model: onnx.ModelProto, proof: _Proof, warnings: list[str]
+) -> onnx.ModelProto | None:
+    try:
+        seen = [proof.trials.observe(model, sample.tensor) for sample in proof.samples]
+    except TrialFailed:
+        return None
+    return without_idle(model, [one.shapes for one in seen]) if len(seen) > 1 else None
+
+
 def _known_movements(
     model: onnx.ModelProto, proof: _Proof, warnings: list[str]
 ) -> onnx.ModelProto | None:
     """Every recognised chain replaced; one by one only if together they do not prove equal."""
     try:
-        seen = proof.trials.observe(model, proof.samples[0].tensor)
+        seen = proof.trials.observe(model, proof.samples[-1].tensor)
     except TrialFailed:
         return None
     findings = recognised(model, seen, proof.trials)
@@ -259,6 +274,15 @@ def _known_movements(
         else:
             kept = candidate
     return None if kept is model else kept
+
+
+_Step = Callable[[onnx.ModelProto, _Proof, list[str]], onnx.ModelProto | None]
+_STEPS: tuple[tuple[str, _Step], ...] = (
+    ("batch normalisation", lambda model, proof, warnings: batchnorm_to_affine(model)),
+    ("deconvolution", _shuffled),
+    ("an operator without effect", _without_idle),
+    ("movement of pixels", _known_movements),
+)
 
 
 def _finished(model: onnx.ModelProto, scale: int) -> onnx.ModelProto:

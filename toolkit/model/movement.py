@@ -36,6 +36,7 @@ MOVING: Mapping[str, Sequence[int] | None] = {
     "Unsqueeze": (0,),
 }
 EXACT = 1 << 24  # float32 holds all whole numbers up to here
+MOST_SLICES = 16  # nor are more slices than this better than one Reshape, Transpose, Reshape
 MOST_PARTS = 128  # a Concat of more parts is no better than what it replaces
 
 
@@ -233,8 +234,9 @@ def _is_plain(chain: Chain) -> bool:
 def _is_better(meaning: Meaning, chain: Chain) -> bool:
     kinds = {node.op_type for node in chain.nodes}
     if isinstance(meaning, Channels):
-        parts = len(runs(meaning.order))
-        return parts <= MOST_PARTS and not kinds <= {"Slice", "Split", "Concat"}
+        parts = runs(meaning.order)
+        few = len(parts) <= MOST_PARTS and len(set(parts)) <= MOST_SLICES
+        return few and not kinds <= {"Slice", "Split", "Concat"}
     if isinstance(meaning, Unshuffle):
         return len(runs(meaning.order)) <= MOST_PARTS
     return True

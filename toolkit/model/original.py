@@ -19,8 +19,14 @@ FLOAT_TYPES: Mapping[int, type] = {
     TensorProto.DOUBLE: np.float64,
 }
 IMAGE_CHANNELS = (1, 3)
-# Heights and widths tried on networks with free sizes: multiples of much, then odd ones, then large
-TRIAL_SIZES = ((24, 32), (48, 24), (32, 64), (64, 48), (60, 120), (128, 64), (240, 120), (256, 256))
+# Heights and widths tried on networks with free sizes. The second one that runs has as few common
+# factors as the network bears, so that what happens to agree at a round size is seen to differ.
+# fmt: off
+TRIAL_SIZES = (
+    (24, 32), (37, 53), (26, 46), (33, 57), (36, 60), (40, 56), (48, 80), (60, 120), (64, 96),
+    (128, 64), (240, 120), (256, 256),
+)
+# fmt: on
 
 
 @dataclass(frozen=True, kw_only=True)

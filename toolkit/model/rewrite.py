@@ -7,7 +7,7 @@ the two agree is proven by whoever applies it, by running both (`importing`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from toolkit.model.graph import FLOATS, Array, arrays, attributes, constants, copy_of, pruned
 
 Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto | None]
+IDLE_KINDS = ("Slice", "Expand", "Tile", "Reshape")
 NEW = "edgesr/"  # prefix of the tensors that rewrites add
 
 
@@ -96,16 +97,46 @@ def batchnorm_to_affine(model: onnx.ModelProto) -> onnx.ModelProto | None:
     return rebuilt(model, replace)
 
 
-def deconvolution_to_shuffle(model: onnx.ModelProto) -> onnx.ModelProto | None:
+def without_idle(
+    model: onnx.ModelProto, seen: Sequence[Mapping[str, tuple[int, ...]]]
+) -> onnx.ModelProto | None:
+    """Slice, Expand, Tile and Reshape that changed no shape in any of the runs `seen`.
+
+    An operator of this kind that keeps the shape keeps the values; the runs must be at sizes
+    without common factors, or a crop to a multiple passes for idle.
+    """
+
+    def replace(node: NodeProto, stored: dict[str, Array]) -> list[NodeProto] | None:
+        pair = (node.input[0], node.output[0]) if node.op_type in IDLE_KINDS else ("", "")
+        if not all(pair[0] in s and s.get(pair[0]) == s.get(pair[1]) for s in seen):
+            return None
+        if (
+            node.op_type == "Slice"
+            and len(node.input) > 4
+            and np.any(stored.get(node.input[4], 0) != 1)
+        ):
+            return None  # it may turn the picture over
+        return [helper.make_node("Identity", pair[:1], pair[1:], node.name)]
+
+    return rebuilt(model, replace)
+
+
+def deconvolution_to_shuffle(
+    model: onnx.ModelProto, *, drop_surplus: bool = False
+) -> onnx.ModelProto | None:
     """ConvTranspose of stride r: a convolution with r^2 times the channels and a DepthToSpace.
 
     Output pixel o = r q + a of phase a takes x[i] w[k] with r i - pad + k = o, that is
     i = q + (a + pad - k) / r for the k that make it whole: a small convolution per phase.
+    With `drop_surplus` the output is r times the input even where the deconvolution gives some
+    rows more, which is the same network only if those are cut off later.
     """
-    return rebuilt(model, _deconvolution)
+    return rebuilt(model, lambda node, stored: _deconvolution(node, stored, drop_surplus))
 
 
-def _deconvolution(node: NodeProto, stored: dict[str, Array]) -> list[NodeProto] | None:
+def _deconvolution(
+    node: NodeProto, stored: dict[str, Array], drop_surplus: bool
+) -> list[NodeProto] | None:
     found = attributes(node)
     if node.op_type != "ConvTranspose" or node.input[1] not in stored:
         return None
@@ -117,6 +148,8 @@ def _deconvolution(node: NodeProto, stored: dict[str, Array]) -> list[NodeProto]
     pads = found.get("pads", [0, 0, 0, 0])
     extra = found.get("output_padding", [0, 0])
     axes = [_phases(weight.shape[2 + a], stride, pads[a], pads[a + 2], extra[a]) for a in range(2)]
+    if drop_surplus:
+        axes = [(taps, first, len(taps[0]) - 1 - first, 0) for taps, first, _, _ in axes]
     if any(end < 0 for _, _, end, _ in axes):
         return None
     kernel = _phase_kernel(weight, found.get("group", 1), stride, [a[0] for a in axes])

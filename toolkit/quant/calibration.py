@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.view import Array, GraphView
 
 Batch = npt.NDArray[np.float32]
+Function = Callable[[Array], Array]
 PROBE_BYTES = 256 << 20  # of tensors fetched in one run; more means another run on the same patch
 BINS = 2048
 
@@ -126,32 +127,38 @@ def _require_finite(graph: GraphView, name: str, span: Span) -> None:
 
 
 def gather_histograms(
-    graph: GraphView, patches: Iterable[Batch], spans: Mapping[str, Span], tensors: Iterable[str]
+    graph: GraphView, patches: Iterable[Batch], limits: Mapping[str, tuple[float, float]]
 ) -> dict[str, Array]:
-    """Counts of BINS equal bins over each tensor's whole range, a second pass over the patches."""
-    counts = {name: np.zeros(BINS, np.int64) for name in tensors if name in spans}
+    """Counts of BINS equal bins between each tensor's limits; values beyond count at the end."""
+    counts = {name: np.zeros(BINS, np.int64) for name in limits}
     source: Probe | None = None
     for patch in patches:
         source = source or probe(graph, counts, patch)
         for name, value in source.fetch(patch):
-            low, high = spans[name].whole
-            counts[name] += np.histogram(value, BINS, (low, max(high, low + 1e-12)))[0]
+            low, high = limits[name][0], max(limits[name][1], limits[name][0] + 1e-12)
+            counts[name] += np.histogram(np.clip(value, low, high), BINS, (low, high))[0]
     return counts
 
 
-def mse_range(counts: Array, low: float, high: float, *, levels: int = 255) -> tuple[float, float]:
+def mse_range(
+    counts: Array, low: float, high: float, function: Function | None = None, *, levels: int = 255
+) -> tuple[float, float]:
     """The range within [low, high] whose `levels` steps give the least squared error.
 
-    Both ends are drawn towards zero by the same factor, from 1 down to 0.4.
+    Both ends are drawn towards zero by the same factor, from 1 down to 0.2. With `function` (a
+    tanh, a sigmoid) the error counts after it: where it is flat, values may be cut.
     """
     centres = low + (np.arange(len(counts)) + 0.5) * (high - low) / len(counts)
+    after = function or (lambda values: values)
+    slope = np.gradient(after(centres), centres) if high > low else np.ones(len(counts))
     best, best_error = (low, high), np.inf
-    for factor in np.linspace(1.0, 0.4, 61):
+    for factor in np.linspace(1.0, 0.2, 81):
         bottom, top = min(0.0, low * factor), max(0.0, high * factor)
         step = max(top - bottom, 1e-12) / levels
         kept = np.clip(centres, bottom, top)
         # rounding error of a uniform quantizer inside the range, clipping error outside
-        error = float((counts * ((centres - kept) ** 2 + step**2 / 12)).sum())
+        inside = (kept == centres) * slope**2 * step**2 / 12
+        error = float((counts * ((after(centres) - after(kept)) ** 2 + inside)).sum())
         if error < best_error:
             best, best_error = (bottom, top), error
     return best

@@ -241,10 +241,10 @@ def apply_scales(graph: GraphView, scales: Mapping[str, Array]) -> onnx.ModelPro
     return model
 
 
-def equalised(
-    graph: GraphView, spans: Mapping[str, Span], *, white: float, strength: float = 1.0
-) -> GraphView:
-    """Measure, tie, scale. The caller proves that the result is equal."""
-    ties = tied_channels(graph, spans)
-    scales = channel_scales(graph, spans, ties, white=white, strength=strength)
-    return view(apply_scales(graph, scales))
+def scaled_spans(spans: Mapping[str, Span], scales: Mapping[str, Array]) -> dict[str, Span]:
+    """What the scaled network's tensors do, without running it: factors are positive."""
+    one = np.ones(1)
+    return {
+        name: Span(low=s.low * f, high=s.high * f, mean=s.mean * f)
+        for name, s, f in ((name, span, scales.get(name, one)) for name, span in spans.items())
+    }

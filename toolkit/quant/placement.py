@@ -11,9 +11,6 @@ from toolkit.model.quant_plan import QuantPlan, TensorRange
 from toolkit.quant.schemes import QdqScheme
 from toolkit.quant.view import GraphView
 
-TANH_FLAT = 3.12  # tanh(3.12) is half a step of 2 / 255 from 1
-SIGMOID_FLAT = 6.24  # sigmoid(6.24) is half a step of 1 / 255 from 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
@@ -131,15 +128,6 @@ def _union(ranges: Iterable[TensorRange]) -> TensorRange:
     return TensorRange(low=min(s.low for s in spans), high=max(s.high for s in spans))
 
 
-def _before_flat(graph: GraphView, name: str, span: TensorRange) -> TensorRange:
-    """Cut what a tanh or a sigmoid alone reads to where the function still changes."""
-    reader = graph.only_consumer(name)
-    limit = {"Tanh": TANH_FLAT, "Sigmoid": SIGMOID_FLAT}.get(reader.op_type if reader else "")
-    if limit is None:
-        return span
-    return TensorRange(low=max(span.low, -limit), high=min(span.high, limit))
-
-
 def place(graph: GraphView, scheme: QdqScheme, plan: QuantPlan, *, white: float) -> Placement:
     """Decide. The output's grid, where it is rounded, is one grey level per step."""
     wanted, kernels = wanted_tensors(graph, scheme, plan)
@@ -154,6 +142,6 @@ def place(graph: GraphView, scheme: QdqScheme, plan: QuantPlan, *, white: float)
         if tail & set(group) and not scheme.symmetric:
             span = pinned
         else:
-            span = _union(_before_flat(graph, name, plan.ranges[name]) for name in group)
+            span = _union(plan.ranges[name] for name in group)
         grids |= dict.fromkeys(group, span)
     return Placement(grids=grids, kernels=frozenset(kernels))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -11,6 +11,7 @@ from onnx import helper
 from toolkit.errors import UserError
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan, TensorRange
+from toolkit.quant.centred import with_centred_input
 from toolkit.quant.placement import Placement, place, tail_tensors
 from toolkit.quant.rounding import snapped, without_rounded
 from toolkit.quant.schemes import QdqScheme
@@ -183,6 +184,10 @@ def quantized_model(
     graph = view(model)
     if scheme.writes_int8 and not scheme.symmetric:
         graph = _without_final_clip(graph, scheme)
+    if scheme.symmetric:
+        centred = with_centred_input(graph, white=white)
+        graph = centred.graph
+        plan = replace(plan, ranges={**plan.ranges, **centred.ranges})
     placement = place(graph, scheme, plan, white=white)
     writer = Writer(graph=graph, scheme=scheme, placement=placement, per_channel=per_channel)
     if graph.input in placement.grids:

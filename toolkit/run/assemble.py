@@ -14,10 +14,10 @@ from toolkit.contracts import Artefact
 from toolkit.digest import sha256_json
 from toolkit.errors import SecurityError, UserError
 from toolkit.images.sets import ImageSet
+from toolkit.report import Report
 from toolkit.run.convert import tiling_warnings
 from toolkit.run.evidence import crops_of, golden_of
 from toolkit.run.measure import time_interleaved
-from toolkit.run.report import Report
 from toolkit.run.reporting import Evidence, build_report
 from toolkit.run.score import Scored, float_rivals, score, spine_artefact
 from toolkit.run.sources import image_sets
@@ -90,9 +90,7 @@ def _score_all(
     return reference, spine, files, tuple(scored(*pair) for pair in float_rivals(converted))
 
 
-def _run_key(
-    recipe: Recipe, target: Target, reference: Scored, files: Sequence[Scored]
-) -> str:
+def _run_key(recipe: Recipe, target: Target, reference: Scored, files: Sequence[Scored]) -> str:
     """Changes with anything the report says, except what only a clock decides."""
     return sha256_json(
         {

@@ -30,7 +30,8 @@ def fitted(target: Target, halo_px: int | None, multiple_of: int) -> Target:
     def fit(build: Build) -> Build:
         if build.tile is None:
             return build
-        least = TILE_HALOS * halo_px if halo_px is not None and min(build.tile) <= 2 * halo_px else 0
+        too_small = halo_px is not None and min(build.tile) <= 2 * halo_px
+        least = TILE_HALOS * halo_px if halo_px is not None and too_small else 0
         step = TILE_STEP_PX if least else multiple_of
         while step % multiple_of:
             step += TILE_STEP_PX
@@ -43,7 +44,8 @@ def fitted(target: Target, halo_px: int | None, multiple_of: int) -> Target:
 def backend_facts(target: Target, backend: str) -> dict[str, Any]:
     """What of a target the lowering of one backend may read; part of the key."""
     builds = [asdict(build) for build in target.builds if build.backend == backend]
-    return {"builds": builds, "limits": {**asdict(target.limits), "refused": sorted(target.limits.refused)}}
+    limits = {**asdict(target.limits), "refused": sorted(target.limits.refused)}
+    return {"builds": builds, "limits": limits}
 
 
 def plan_convert(
@@ -87,9 +89,7 @@ def _step(
     )
 
 
-def _convert_ingredients(
-    target: Target, backend: str, stem: str, made: Transformed
-) -> Ingredients:
+def _convert_ingredients(target: Target, backend: str, stem: str, made: Transformed) -> Ingredients:
     version, tools = declared("backends", backend)
     return Ingredients(
         step="convert",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolkit.run.report import Drop, Measured, Verdict
+from toolkit.report import Drop, Measured, Verdict
 from toolkit.spec.recipe import Gates
 
 
-def _at_most(gate: str, file: str, value: float, limit: float, unit: str, note: str = "") -> Verdict:
+def _at_most(
+    gate: str, file: str, value: float, limit: float, unit: str, note: str = ""
+) -> Verdict:
     passed = value <= limit  # False for NaN
     return Verdict(
         gate=gate, file=file, value=value, limit=limit, unit=unit, passed=passed, note=note

@@ -12,6 +12,7 @@ from toolkit.spec.lint import NodeFact, lint, refusals
 from toolkit.spec.target import Target
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
+SINGLE = (onnx.AttributeProto.INT, onnx.AttributeProto.STRING, onnx.AttributeProto.FLOAT)
 
 
 def node_facts(model: onnx.ModelProto) -> list[NodeFact]:
@@ -24,24 +25,32 @@ def node_facts(model: onnx.ModelProto) -> list[NodeFact]:
 
 def _fact(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> NodeFact:
     attributes = {
-        a.name: onnx.helper.get_attribute_value(a)
-        for a in node.attribute
-        if a.type in (onnx.AttributeProto.INT, onnx.AttributeProto.STRING, onnx.AttributeProto.FLOAT)
+        a.name: onnx.helper.get_attribute_value(a) for a in node.attribute if a.type in SINGLE
     }
     plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
     weight = shapes.get(node.input[1]) if node.op_type in CONVOLUTIONS else None
-    groups = int(attributes.get("group", 1))
-    transposed = node.op_type == "ConvTranspose"
+    channels_in, channels_out = _widths(node.op_type, weight, int(attributes.get("group", 1)))
     return NodeFact(
         name=node.name or node.output[0],
         op=node.op_type,
         rank=max((len(shapes.get(t, ())) for t in (*node.input, *node.output)), default=0),
         kernel=weight[2:] if weight else None,
         block=int(attributes["blocksize"]) if "blocksize" in attributes else None,
-        channels_in=weight[0 if transposed else 1] * (1 if transposed else groups) if weight else None,
-        channels_out=weight[1 if transposed else 0] * (groups if transposed else 1) if weight else None,
+        channels_in=channels_in,
+        channels_out=channels_out,
         attributes=plain,
     )
+
+
+def _widths(
+    op: str, weight: tuple[int, ...] | None, groups: int
+) -> tuple[int, int] | tuple[None, None]:
+    """Channels in and out of a convolution; ONNX keeps both kinds of weight per group."""
+    if weight is None:
+        return None, None
+    if op == "ConvTranspose":
+        return weight[0], weight[1] * groups
+    return weight[1] * groups, weight[0]
 
 
 def lint_network(path: Path, target: Target) -> tuple[list[ToolkitError], list[str]]:

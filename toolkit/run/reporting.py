@@ -16,10 +16,10 @@ from toolkit.images.sets import ImageSet
 from toolkit.metrics.protocol import PROTOCOL
 from toolkit.model.facts import network_facts
 from toolkit.model.network import read_network
+from toolkit.report import Latency, Measured, Report, StepRecord, Verdict, psnr_drop
 from toolkit.run.judge import failed, judge
 from toolkit.run.key import declared, tool_versions
 from toolkit.run.measure import Samples
-from toolkit.run.report import Latency, Measured, Report, StepRecord, Verdict, psnr_drop
 from toolkit.run.score import Scored, int8_shares
 from toolkit.run.sources import Spine
 from toolkit.spec.recipe import Recipe

@@ -1,4 +1,4 @@
-"""`edgesr run` and `edgesr plan`: a recipe in, one verdict and perhaps one bundle per target out."""
+"""`edgesr run` and `edgesr plan`: a recipe in, a verdict and perhaps a bundle per target out."""
 
 from __future__ import annotations
 

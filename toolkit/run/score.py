@@ -15,8 +15,8 @@ from toolkit.images.tiles import with_halo
 from toolkit.metrics.protocol import PROTOCOL, score_image
 from toolkit.model.contract import IoContract, TensorSpec
 from toolkit.model.network import read_network, tensor_names
+from toolkit.report import ImageScore
 from toolkit.run.key import Ingredients, declared, tool_versions
-from toolkit.run.report import ImageScore
 from toolkit.run.sources import Spine
 from toolkit.run.trial import try_out
 from toolkit.run.walk import Walk
@@ -26,6 +26,7 @@ SCORE_VERSION = 1
 SCORE_TOOLS = ("numpy", "pillow")
 # For a network that looks at the whole picture no halo is exact; the report says so.
 WHOLE_PICTURE_HALO_PX = 16
+SPINE = "float network"  # a spine file lies in the store under its digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def score(
 ) -> Scored:
     """PSNR and SSIM of every validation image through the real runtime, kept by content."""
     _, tools = declared("backends", artefact.backend)
-    name = artefact.path.name
+    name = artefact.path.name if artefact.path.suffix else SPINE
     mode = " in bfloat16" if artefact.precision == "bfloat16" else ""
     ingredients = Ingredients(
         step="score",

@@ -32,7 +32,7 @@ def nearest_network(path: Path) -> Network:
         helper.make_node("Conv", ["lr", "weight"], ["phases"], "conv"),
         helper.make_node("DepthToSpace", ["phases"], ["sr"], "shuffle", blocksize=2, mode="CRD"),
     ]
-    sizes = ([1, 1, "h", "w"], [1, 1, "sh", "sw"])
+    sizes: tuple[list[str | int | None], ...] = ([1, 1, "h", "w"], [1, 1, "sh", "sw"])
     infos = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, size)
         for name, size in zip(("lr", "sr"), sizes, strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit import plugins
 from toolkit.run.key import Ingredients, declared, tool_versions
-from toolkit.run.sources import Spine, fresh_arch, folder_digest, image_sets, spine_of
+from toolkit.run.sources import Spine, folder_digest, fresh_arch, image_sets, spine_of
 from toolkit.run.store import Entry
 from toolkit.run.walk import Walk
 from toolkit.spec.recipe import Recipe, StepSpec
@@ -35,7 +35,7 @@ def transform(walk: Walk, recipe: Recipe, channel_multiple: int) -> Transformed 
     plan: Path | None = None
     plan_digest = ""
     for index, step in enumerate(recipe.steps):
-        entry = _one(walk, recipe, index, step, spine, channel_multiple)
+        entry = _one(walk, recipe, index, spine, channel_multiple)
         spine = _spine(entry, spine)
         if step.name == "distill":
             reference = spine
@@ -57,77 +57,87 @@ def _spine(entry: Entry | None, before: Spine | None) -> Spine | None:
 
 
 def _one(
-    walk: Walk,
-    recipe: Recipe,
-    index: int,
-    step: StepSpec,
-    spine: Spine | None,
-    channel_multiple: int,
+    walk: Walk, recipe: Recipe, index: int, spine: Spine | None, channel_multiple: int
 ) -> Entry | None:
+    step = recipe.steps[index]
     slot = f"{recipe.name}.{index}.{step.name}"
     others = {name: spine_of(walk, source, slot) for name, source in step.networks.items()}
     params = dict(step.params)
     if index == 0 and step.name == "distill":
         params["arch"] = fresh_arch(recipe.network)
-    ingredients = None
-    if spine is not None and all(other is not None for other in others.values()):
-        inputs = {name: other.digest for name, other in others.items() if other}
-        ingredients = _ingredients(recipe, step, params, {"network": spine.digest, **inputs}, channel_multiple)
+    known = {name: other for name, other in others.items() if other is not None}
+    if spine is None or len(known) < len(others):
+        return walk.step(slot, step.name, None, _nothing)
+    occasion = _Occasion(
+        recipe=recipe,
+        step=step,
+        params=params,
+        spine=spine,
+        others=known,
+        channel_multiple=channel_multiple,
+    )
+    return walk.step(
+        slot,
+        step.name,
+        _ingredients(occasion),
+        lambda out, work: _execute(walk, occasion, out, work),
+    )
 
-    def work(out: Path, checkpoints: Path) -> dict[str, Any]:
-        assert spine is not None
-        return _execute(walk, recipe, step, params, spine, others, channel_multiple, out, checkpoints)
 
-    return walk.step(slot, step.name, ingredients, work)
+def _nothing(_out: Path, _work: Path) -> dict[str, Any]:
+    raise AssertionError("a step without ingredients is never run")
 
 
-def _ingredients(
-    recipe: Recipe,
-    step: StepSpec,
-    params: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    channel_multiple: int,
-) -> Ingredients:
+@dataclass(frozen=True, kw_only=True)
+class _Occasion:
+    """One step of one run with everything it reads."""
+
+    recipe: Recipe
+    step: StepSpec
+    params: Mapping[str, Any]
+    spine: Spine
+    others: Mapping[str, Spine]
+    channel_multiple: int
+
+
+def _ingredients(occasion: _Occasion) -> Ingredients:
+    step = occasion.step
     version, tools = declared("steps", step.name)
-    digests = dict(inputs)
-    for name, folder in step.folders.items():
-        digests[name] = folder_digest(folder)
+    inputs = {"network": occasion.spine.digest}
+    inputs.update({name: other.digest for name, other in occasion.others.items()})
+    inputs.update({name: folder_digest(folder) for name, folder in step.folders.items()})
     if step.name == "quantize":
-        digests["calibration"] = image_sets(recipe)[0].digest
+        inputs["calibration"] = image_sets(occasion.recipe)[0].digest
+    multiple = {"channel_multiple": occasion.channel_multiple}
     return Ingredients(
         step=step.name,
         version=version,
-        params={name: value for name, value in params.items() if name not in NOT_IN_KEY},
-        inputs=digests,
+        params={k: v for k, v in occasion.params.items() if k not in NOT_IN_KEY},
+        inputs=inputs,
         tools=tool_versions(tools),
-        target={"channel_multiple": channel_multiple} if step.name == "prune" else {},
+        target=multiple if step.name == "prune" else {},
     )
 
 
-def _execute(
-    walk: Walk,
-    recipe: Recipe,
-    step: StepSpec,
-    params: Mapping[str, Any],
-    spine: Spine,
-    others: Mapping[str, Spine | None],
-    channel_multiple: int,
-    out: Path,
-    checkpoints: Path,
-) -> dict[str, Any]:
+def _execute(walk: Walk, occasion: _Occasion, out: Path, checkpoints: Path) -> dict[str, Any]:
     from toolkit.contracts import StepInput
     from toolkit.model.network import read_network
+    from toolkit.run.step_process import run_in_processes
 
+    step = occasion.step
     folders = {name: str(folder) for name, folder in step.folders.items()}
     given = StepInput(
-        network=read_network(spine.path),
-        params={**params, **folders},
-        calibration=image_sets(recipe)[0],
+        network=read_network(occasion.spine.path),
+        params={**occasion.params, **folders},
+        calibration=image_sets(occasion.recipe)[0],
         work=checkpoints,
         show=walk.listener.progress,
-        networks={name: read_network(other.path) for name, other in others.items() if other},
-        channel_multiple=channel_multiple,
+        networks={name: read_network(other.path) for name, other in occasion.others.items()},
+        channel_multiple=occasion.channel_multiple,
     )
+    processes = int(occasion.params.get("processes", 1))
+    if processes > 1:
+        return run_in_processes(step.name, given, out, processes)
     facts: dict[str, Any] = plugins.load("steps", step.name).run(given, out)
     return facts
 

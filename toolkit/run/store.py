@@ -1,9 +1,9 @@
 """Results on disk, by content: written whole, checked on reading, only successes kept.
 
-    files/<aa>/<sha256 of the bytes>    the bytes
-    keys/<aa>/<key>.json                a record: which files a key gave; written last
-    slots/<slot>.json                   the ingredients of a slot's last run, to say why it runs
-    work/<key>/                         checkpoints of a step that has not finished
+files/<aa>/<sha256 of the bytes>    the bytes
+keys/<aa>/<key>.json                a record: which files a key gave; written last
+slots/<slot>.json                   the ingredients of a slot's last run, to say why it runs
+work/<key>/                         checkpoints of a step that has not finished
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -70,7 +70,7 @@ def disk_errors(where: Path) -> Iterator[None]:
 class Store:
     """The cache of one folder. Every method may be called by several processes at once."""
 
-    def __init__(self, root: Path, say: Say = lambda _line: None):
+    def __init__(self, root: Path, say: Say = lambda _line: None) -> None:
         self.root = root
         self._say = say
 

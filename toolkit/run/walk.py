@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from toolkit.contracts import Progress
+from toolkit.report import StepRecord
 from toolkit.run.key import Ingredients
-from toolkit.run.report import StepRecord
 from toolkit.run.store import Entry, Store
 
 Work = Callable[[Path, Path], dict[str, Any]]  # (empty output folder, checkpoint folder) -> facts
@@ -44,7 +44,7 @@ class Planned:
 class Walk:
     """One pass over the steps. With `execute` false nothing runs and nothing is written."""
 
-    def __init__(self, store: Store, listener: Listener, *, execute: bool):
+    def __init__(self, store: Store, listener: Listener, *, execute: bool) -> None:
         self.store = store
         self.listener = listener
         self.execute = execute

@@ -1,0 +1,1 @@
+"""A Report as text and as a page; no decisions."""

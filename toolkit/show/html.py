@@ -16,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from toolkit.run.report import Measured, Report, Verdict, psnr_drop
+from toolkit.report import Measured, Report, Verdict, psnr_drop
 from toolkit.show.crops import Crop, Plane
 from toolkit.show.rows import (
     AT_LEAST,

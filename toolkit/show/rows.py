@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolkit.run.report import Drop, Measured, Report, Verdict, psnr_drop
+from toolkit.report import Drop, Measured, Report, Verdict, psnr_drop
 
 AT_LEAST = frozenset({"int8_macs_share", "int8_operators_share"})  # the other gates are ceilings
 SENTENCES = {

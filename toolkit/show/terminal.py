@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TextIO
 
 from toolkit.contracts import Progress
-from toolkit.run.report import StepRecord
+from toolkit.report import StepRecord
 
 LINE_EVERY_S = 15.0  # how often a long step says a line where there is no terminal
 
@@ -16,7 +16,7 @@ LINE_EVERY_S = 15.0  # how often a long step says a line where there is no termi
 class Terminal:
     """A `run.walk.Listener` that writes to stderr."""
 
-    def __init__(self, stream: TextIO | None = None):
+    def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._title = ""

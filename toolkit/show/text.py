@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolkit.run.report import Measured, Report
+from toolkit.report import Measured, Report
 from toolkit.show.rows import (
     FileRow,
     computed_in,

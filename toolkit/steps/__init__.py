@@ -1,0 +1,1 @@
+"""One file per transformation: a spine file in, a spine file out."""

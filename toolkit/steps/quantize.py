@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,16 @@ from toolkit.model.network import write_network
 from toolkit.model.quant_plan import QuantPlan, TensorRange, write_plan
 from toolkit.quant.calibration import (
     Batch,
+    Function,
     Span,
     gather_histograms,
     gather_spans,
     mse_range,
 )
-from toolkit.quant.equalise import equalised
+from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans, tied_channels
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import chart_patches, cut_patches, patch_px
-from toolkit.quant.rounding import keep_rounded, round_weights
+from toolkit.quant.rounding import keep_rounded, round_weights, without_rounded
 from toolkit.quant.view import GraphView, view, with_names
 
 VERSION = 1
@@ -59,14 +61,47 @@ def largest_difference(a: onnx.ModelProto, b: onnx.ModelProto, patches: list[Bat
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Saturating:
+    """A function that is flat (to less than half an 8-bit step of its result) beyond `flat`."""
+
+    function: Function
+    flat: float
+
+
+SHUFFLES = ("DepthToSpace", "SpaceToDepth", "Reshape", "Transpose")
+SATURATE: Mapping[str, Saturating] = {
+    "Tanh": Saturating(function=np.tanh, flat=3.2),
+    "Sigmoid": Saturating(function=lambda x: 1 / (1 + np.exp(-x)), flat=6.3),
+}
+
+
+def _limited(
+    graph: GraphView, name: str, span: tuple[float, float]
+) -> tuple[tuple[float, float], Function | None]:
+    """The part of a range in which its only reader still changes, and that reader's function."""
+    reader = graph.only_consumer(name)
+    while reader is not None and reader.op_type in SHUFFLES:
+        reader = graph.only_consumer(reader.output[0])
+    saturating = SATURATE.get(reader.op_type) if reader is not None else None
+    if saturating is None:
+        return span, None
+    return (max(span[0], -saturating.flat), min(span[1], saturating.flat)), saturating.function
+
+
 def _ranges(
     graph: GraphView, spans: Mapping[str, Span], patches: list[Batch], given: StepInput
 ) -> dict[str, TensorRange]:
-    ranges = {name: TensorRange(low=span.whole[0], high=span.whole[1]) for name, span in spans.items()}
-    if given.params["range"] == "mse":
-        counts = gather_histograms(graph, _reported(patches, given, "histograms"), spans, spans)
+    limits, functions = {}, {}
+    for name, span in spans.items():
+        limits[name], functions[name] = _limited(graph, name, span.whole)
+    ranges = {name: TensorRange(low=low, high=high) for name, (low, high) in limits.items()}
+    everything = given.params["range"] == "mse"
+    studied = {n: s for n, s in limits.items() if (everything or functions[n]) and n != graph.input}
+    if studied:
+        counts = gather_histograms(graph, _reported(patches, given, "histograms"), studied)
         for name, histogram in counts.items():
-            low, high = mse_range(histogram, *spans[name].whole)
+            low, high = mse_range(histogram, *limits[name], functions[name])
             ranges[name] = TensorRange(low=low, high=high)
     white = given.network.contract.white
     ranges[graph.input] = TensorRange(low=0.0, high=white)
@@ -74,35 +109,42 @@ def _ranges(
     return ranges
 
 
+def _equalised(
+    graph: GraphView, spans: dict[str, Span], white: float, patches: list[Batch]
+) -> tuple[GraphView, dict[str, Span], float]:
+    """The scaled network with its spans, and how far it is from the original, white = 1."""
+    scales = channel_scales(graph, spans, tied_channels(graph, spans), white=white)
+    scaled = view(apply_scales(graph, scales))
+    difference = largest_difference(graph.model, scaled.model, patches) / white
+    return scaled, scaled_spans(spans, scales), difference
+
+
 def run(given: StepInput, out: Path) -> dict[str, Any]:
     """Write `network.onnx` (equal in float) and `plan.json`; see `Step.run`.
 
     Raises UserError where no patch can be cut or a tensor is not finite.
     """
-    contract = given.network.contract
+    contract, params = given.network.contract, given.params
     patches = _patches(given, contract)
-    graph = view(with_names(onnx.load(given.network.path)))
+    graph = view(with_names(without_rounded(onnx.load(given.network.path))))
     spans = gather_spans(graph, _reported(patches, given, "ranges"))
-    facts: dict[str, Any] = {"patches": len(patches), "equalised": False}
-    if given.params["equalise"]:
-        scaled = equalised(graph, spans, white=contract.white)
-        difference = largest_difference(graph.model, scaled.model, patches[:8]) / contract.white
-        facts["equalise_difference"] = difference
-        if difference <= EQUAL_TO_WHITE:
-            facts["equalised"] = True
-            graph = scaled
-            spans = gather_spans(graph, _reported(patches, given, "ranges, equalised"))
+    facts: dict[str, Any] = {"patches": len(patches), "equalised": False, "rounded_layers": 0}
+    if params["equalise"]:
+        scaled, after, difference = _equalised(graph, spans, contract.white, patches[:8])
+        facts |= {"equalise_difference": difference, "equalised": difference <= EQUAL_TO_WHITE}
+        if facts["equalised"]:
+            graph, spans = scaled, after
     model = graph.model
-    if given.params["bias_correction"]:
-        rounded = round_weights(graph, patches)
+    if params["bias_correction"]:
+        rounded = round_weights(graph, list(_reported(patches, given, "weights")))
         facts["rounded_layers"] = len(rounded)
         model = keep_rounded(model, rounded)
     network = write_network(model, contract, out / "network.onnx")
     plan = QuantPlan(
         network=network.digest,
-        calibration=sha256_json([given.calibration.digest, dict(given.params)]),
+        calibration=sha256_json([given.calibration.digest, dict(params)]),
         ranges=_ranges(graph, spans, patches, given),
-        float_nodes=tuple(given.params["float_nodes"]),
+        float_nodes=tuple(params["float_nodes"]),
     )
     write_plan(plan, out / "plan.json")
     return facts

@@ -28,7 +28,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         torch.save(vars(checkpoint), file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, path)
+    part.replace(path)
 
 
 def load(path: Path) -> Checkpoint | None:

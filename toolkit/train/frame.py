@@ -10,13 +10,14 @@ from toolkit.model.contract import ImageContract
 class Framed(nn.Module):
     """A network behind its contract: (N, C, H, W) RGB or luma in [0, 1] on both sides."""
 
-    def __init__(self, inner: nn.Module, contract: ImageContract):
+    def __init__(self, inner: nn.Module, contract: ImageContract) -> None:
         super().__init__()
         self.inner = inner
         self.white = contract.white
         self.swap = contract.color == "bgr"
 
     def forward(self, x: Tensor) -> Tensor:
+        """Upscale in the toolkit's frame."""
         inside = (x.flip(1) if self.swap else x) * self.white
         outside = self.inner(inside) / self.white
         return outside.flip(1) if self.swap else outside

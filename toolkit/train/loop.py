@@ -125,7 +125,7 @@ def _update_average(average: dict[str, Tensor], module: nn.Module, step: int, de
 class _FeatureTap:
     """Keeps the last convolution feature map before the upsampler; a no-op unless asked for."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module) -> None:
         self.features: Tensor | None = None
         convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
         if len(convolutions) >= 2:

@@ -56,9 +56,7 @@ def sample_batch(
         left = int(rng.integers(pair.lr.shape[1] - lr_px + 1))
         turn = int(rng.integers(8))
         lr = pair.lr[top : top + lr_px, left : left + lr_px]
-        hr = pair.hr[
-            top * scale : (top + lr_px) * scale, left * scale : (left + lr_px) * scale
-        ]
+        hr = pair.hr[top * scale : (top + lr_px) * scale, left * scale : (left + lr_px) * scale]
         lr_patches.append(_turn(lr, turn))
         hr_patches.append(_turn(hr, turn))
     return _to_nchw(lr_patches), _to_nchw(hr_patches)

@@ -1,0 +1,366 @@
+"""TFLite files are the network in float, run in 8 bits, and say what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+
+import networks
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from toolkit.backends import litert
+from toolkit.errors import UserError
+from toolkit.lowering.tflite_channels import push_up
+from toolkit.lowering.tflite_convolution import _grow, same_pads
+from toolkit.lowering.tflite_editor import Editor
+from toolkit.lowering.tflite_flat import serialise
+from toolkit.lowering.tflite_float import finish, float_graph
+from toolkit.lowering.tflite_grids import SAFE_KINDS, grid_of, image_grid
+from toolkit.lowering.tflite_inspect import operators_of
+from toolkit.lowering.tflite_quantize import quantised, weight_scales
+from toolkit.lowering.tflite_shuffles import crd_to_dcr, space_to_depth
+from toolkit.lowering.tflite_source import Node, Source
+from toolkit.lowering.tflite_trial import Died, run_in_child
+from toolkit.model.contract import ImageContract
+from toolkit.model.graph import specialise
+from toolkit.model.network import Network, write_network
+from toolkit.model.quant_plan import QuantPlan, TensorRange
+from toolkit.spec.target import Build, OperatorLimits, Target
+
+TILE = (24, 36)
+
+
+def session_of(model: onnx.ModelProto) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+
+
+def pictures(channels: int, white: float, count: int = 3) -> list[np.ndarray]:
+    """Smooth ramps with noise, uint8 levels as float32 NCHW in [0, white]."""
+    random = np.random.default_rng(7)
+    rows, columns = np.mgrid[0 : TILE[0], 0 : TILE[1]] / np.array(TILE).reshape(2, 1, 1)
+    found = []
+    for _ in range(count):
+        slopes = random.uniform(-1, 1, (2, channels, 1, 1))
+        ramp = 0.5 + 0.4 * (slopes[0] * rows + slopes[1] * columns)
+        noisy = np.clip(ramp + random.normal(0, 0.05, ramp.shape), 0, 1)
+        levels = np.round(noisy * 255) / 255 * white
+        found.append(levels[None].astype(np.float32))
+    return found
+
+
+def ranges_of(model: onnx.ModelProto, batches: list[np.ndarray]) -> dict[str, TensorRange]:
+    """Lowest and highest value of every float tensor, by ONNX Runtime."""
+    open_model = onnx.ModelProto()
+    open_model.CopyFrom(model)
+    names = [name for node in model.graph.node for name in node.output if name]
+    del open_model.graph.output[:]
+    open_model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names)
+    session = session_of(open_model)
+    found: dict[str, TensorRange] = {}
+    for batch in batches:
+        values = session.run(None, {session.get_inputs()[0].name: batch})
+        for name, value in zip(names, values, strict=True):
+            if value.dtype == np.float32 and value.size:
+                old = found.get(name, TensorRange(low=np.inf, high=-np.inf))
+                low, high = float(value.min()), float(value.max())
+                found[name] = TensorRange(low=min(low, old.low), high=max(high, old.high))
+    return found
+
+
+def run_file(content: bytes, tensor: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_every_kind_of_network_is_equal_in_float_and_close_in_8_bits(name):
+    network = networks.build(name)
+    model = networks.onnx_of(name)
+    batches = pictures(network.channels, network.white)
+    ranges = ranges_of(model, batches)
+    static = specialise(model, *TILE)
+    session = session_of(static)
+    expected = session.run(None, {session.get_inputs()[0].name: batches[0]})[0]
+    expected = expected.transpose(0, 2, 3, 1)
+
+    graph = float_graph(static)
+    given = np.ascontiguousarray(batches[0].transpose(0, 2, 3, 1))
+    found = run_file(serialise(finish(graph, "reshape")), given)
+    assert np.abs(found - expected).max() <= 2e-5 * max(network.white, np.abs(expected).max())
+
+    integer = quantised(graph, ranges, (), white=network.white, per_channel=True, io_dtype="uint8")
+    content = serialise(finish(integer, "depth_to_space"))
+    levels = np.round(given / network.white * 255).astype(np.uint8)
+    error = run_file(content, levels) - np.clip(expected / network.white * 255, 0, 255)
+    # Random weights reach far beyond [0, white]; one step of the widest tensor is what 8 bits lose.
+    widest = max(span.high - span.low for span in ranges.values()) / network.white
+    assert np.sqrt(np.mean(error**2)) <= 1 + 3 * widest
+    operators = operators_of(content)
+    total = sum(o.macs for o in operators)
+    assert sum(o.macs for o in operators if o.precision == "int8") >= 0.99 * total
+
+
+def plain(tmp_path: Path, name: str = "abpn_repeat_interleave_x2") -> tuple[Network, QuantPlan]:
+    zoo = networks.build(name)
+    model = networks.onnx_of(name)
+    contract = ImageContract(scale=zoo.scale, white=zoo.white)
+    network = write_network(model, contract, tmp_path / "network.onnx")
+    ranges = ranges_of(model, pictures(zoo.channels, zoo.white))
+    return network, QuantPlan(network=network.digest, calibration="", ranges=ranges)
+
+
+def target_of(**build) -> Target:
+    given = {"io_dtype": "uint8", "layout": "nhwc", "tile": TILE, **build}
+    return Target(
+        name="t",
+        title="",
+        builds=(Build(backend="litert", scheme="litert", **given),),
+        limits=OperatorLimits(refused={}),
+        rules=(),
+        gates=MappingProxyType({}),
+        path=Path("t.yaml"),
+        facts=MappingProxyType({}),
+    )
+
+
+@pytest.mark.parametrize(("dtype", "zero"), [("uint8", 0), ("int8", -128), ("float32", 0)])
+def test_the_contract_describes_the_file(tmp_path, dtype, zero):
+    network, plan = plain(tmp_path)
+    whole, small = litert.lower(network, plan, target_of(io_dtype=dtype), tmp_path, "x2")
+    assert (whole.path.name, small.path.name) == ("x2.float32.tflite", "x2.int8.tflite")
+    assert whole.contract.input.step is None
+    assert whole.contract.input.dtype == "float32"
+    assert small.contract.tile == TILE
+    assert small.contract.output.shape == (1, TILE[0] * 2, TILE[1] * 2, 3)
+    assert small.contract.output.dtype == dtype
+    assert small.contract.output.zero_point == zero
+    given = pictures(3, 1.0)[0].transpose(0, 2, 3, 1)
+    session = litert.open(whole, threads=1)
+    expected = np.clip(session.run(given) * 255, 0, 255)
+    session.close()
+    stored = given if dtype == "float32" else (np.round(given * 255) + zero).astype(dtype)
+    made = litert.open(small, threads=1).run(stored)
+    assert made.dtype == dtype
+    levels = made * 255 if dtype == "float32" else made.astype(np.float32) - zero
+    assert np.sqrt(np.mean((levels - expected) ** 2)) < 3
+
+
+def test_input_and_output_lie_on_one_grey_level_per_step_and_the_clip_is_gone(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    network, plan = plain(tmp_path)
+    whole, small = litert.lower(network, plan, target_of(), tmp_path, "x2")
+    interpreter = Interpreter(model_path=str(small.path))
+    for detail in (*interpreter.get_input_details(), *interpreter.get_output_details()):
+        assert detail["quantization"] == (pytest.approx(1 / 255, rel=1e-6), 0)
+    assert "RELU_0_TO_1" in {o.kind for o in litert.operators(whole)}
+    kinds = [o.kind for o in litert.operators(small)]
+    assert kinds.count("QUANTIZE") == 2
+    assert not {"RELU_0_TO_1", "MINIMUM", "MAXIMUM", "DEQUANTIZE"}.intersection(kinds)
+
+
+def test_both_upsamplers_give_the_same_bytes_of_picture(tmp_path):
+    network, plan = plain(tmp_path)
+    levels = np.round(pictures(3, 1.0)[1].transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+    made = []
+    for upsampler in ("depth_to_space", "reshape"):
+        _, small = litert.lower(network, plan, target_of(upsampler=upsampler), tmp_path, upsampler)
+        kinds = {o.kind for o in litert.operators(small)}
+        assert ("DEPTH_TO_SPACE" in kinds) == (upsampler == "depth_to_space")
+        made.append(litert.open(small, threads=1).run(levels))
+    assert np.array_equal(*made)
+
+
+def test_per_tensor_builds_have_one_scale_for_each_weight(tmp_path):
+    from ai_edge_litert import schema_py_generated as schema
+
+    network, plan = plain(tmp_path)
+    counts = {}
+    for per_channel in (True, False):
+        target = target_of(per_channel=per_channel)
+        small = litert.lower(network, plan, target, tmp_path, str(per_channel))[1]
+        graph = schema.ModelT.InitFromPackedBuf(small.path.read_bytes(), 0).subgraphs[0]
+        weights = [t for t in graph.tensors if t.shape is not None and len(t.shape) == 4]
+        stored = [t for t in weights if t.buffer and t.quantization is not None]
+        counts[per_channel] = max(len(t.quantization.scale) for t in stored)
+    assert counts[True] > 1
+    assert counts[False] == 1
+
+
+def test_nodes_that_the_plan_names_and_tensors_without_a_range_stay_float(tmp_path):
+    network, plan = plain(tmp_path)
+    static = specialise(onnx.load(network.path), *TILE)
+    convs = [node for node in static.graph.node if node.op_type == "Conv"]
+    named = QuantPlan(network="", calibration="", ranges=plan.ranges, float_nodes=(convs[1].name,))
+    part = litert.lower(network, named, target_of(), tmp_path, "named")[1]
+    heavy = [o.precision for o in litert.operators(part) if o.kind == "CONV_2D"]
+    assert heavy.count("float32") == 1
+    no_ranges = QuantPlan(network="", calibration="", ranges={})
+    none = litert.lower(network, no_ranges, target_of(), tmp_path, "none")[1]
+    heavy = [o.precision for o in litert.operators(none) if "CONV" in o.kind and o.macs > 2e5]
+    assert "int8" not in heavy
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    network, plan = plain(tmp_path)
+    first = litert.lower(network, plan, target_of(), tmp_path, "a")
+    second = litert.lower(network, plan, target_of(), tmp_path, "b")
+    for a, b in zip(first, second, strict=True):
+        assert a.path.read_bytes() == b.path.read_bytes()
+
+
+def one_node(kind: str, shape_out: list[int], extra: dict[str, np.ndarray], **attributes):
+    inputs = ["x", *extra]
+    graph = helper.make_graph(
+        [helper.make_node(kind, inputs, ["y"], name="the_node", **attributes)],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, *TILE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape_out)],
+        [numpy_helper.from_array(value, name) for name, value in extra.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_an_unknown_operator_is_named_with_its_node_and_the_way_out():
+    model = one_node("CumSum", [1, 3, *TILE], {"axis": np.array(2, np.int64)})
+    with pytest.raises(UserError) as refusal:
+        float_graph(model)
+    assert "CumSum" in refusal.value.problem
+    assert "the_node" in refusal.value.where
+    assert "Conv" in refusal.value.hint
+
+
+def test_a_target_without_a_tile_is_refused(tmp_path):
+    network, plan = plain(tmp_path)
+    with pytest.raises(UserError, match="fixed tile"):
+        litert.lower(network, plan, target_of(tile=None), tmp_path, "x")
+
+
+def test_macs_of_a_convolution_are_counted_from_the_file():
+    weight = np.ones((8, 3, 3, 3), np.float32)
+    model = one_node("Conv", [1, 8, *TILE], {"w": weight}, pads=[1, 1, 1, 1])
+    (found,) = operators_of(serialise(float_graph(model)))
+    assert (found.kind, found.precision) == ("CONV_2D", "float32")
+    assert found.macs == TILE[0] * TILE[1] * 8 * 3 * 3 * 3
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 4, 5, 6, 8, 9])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_transposed_convolutions_of_any_padding_are_equal(kernel, stride):
+    for pad in range(kernel):
+        for extra in range(stride):
+            sizes = [(n - 1) * stride + kernel - 2 * pad + extra for n in TILE]
+            if min(sizes) < 1 or pad > kernel - 1 or extra > max(stride - 1, 0):
+                continue
+            weight = np.random.default_rng(1).normal(size=(3, 2, kernel, kernel))
+            model = one_node(
+                "ConvTranspose",
+                [1, 2, *sizes],
+                {"w": weight.astype(np.float32)},
+                pads=[pad] * 4,
+                strides=[stride] * 2,
+                output_padding=[extra] * 2,
+            )
+            batch = pictures(3, 1.0)[0]
+            expected = session_of(model).run(None, {"x": batch})[0].transpose(0, 2, 3, 1)
+            given = np.ascontiguousarray(batch.transpose(0, 2, 3, 1))
+            found = run_file(serialise(float_graph(model)), given)
+            assert np.abs(found - expected).max() < 1e-4, (pad, extra)
+
+
+def test_zeros_around_a_kernel_make_same_crop_what_is_asked():
+    for kernel in range(1, 10):
+        for stride in range(1, 5):
+            for top in range(kernel):
+                above, below = _grow(kernel, stride, top)
+                total = max(kernel + above + below - stride, 0)
+                assert total // 2 == top + above
+    assert same_pads(128, 3, 2) == (0, 1)
+
+
+def test_dcr_order_is_the_order_of_tflite():
+    from ai_edge_litert import schema_py_generated as schema  # the runtime must be there
+
+    assert schema.BuiltinOperator.DEPTH_TO_SPACE == 5
+    picture = np.arange(2 * 6 * 9).reshape(1, 2, 6, 9)
+    assert space_to_depth(picture, 3)[0, :4, 0, 0].tolist() == [0, 54, 1, 55]
+    assert crd_to_dcr(12, 2).tolist() == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+
+
+def test_a_permutation_is_not_pushed_through_a_tensor_with_two_readers():
+    """Otherwise the second reader would see permuted channels."""
+    nodes = (
+        Node(kind="Relu", name="a", inputs=("x",), outputs=("t",)),
+        Node(
+            kind="Select",
+            name="s",
+            inputs=("t",),
+            outputs=("u",),
+            attributes={"channels": np.array([1, 0])},
+        ),
+        Node(kind="Add", name="b", inputs=("t", "u"), outputs=("y",)),
+    )
+    shapes = dict.fromkeys("xtuy", (1, 2, 4, 4))
+    editor = Editor(Source(nodes=nodes, constants={}, shapes=shapes, input="x", output="y"))
+    push_up(editor)
+    assert [node.kind for node in editor.finish().nodes] == ["Relu", "Select", "Add"]
+
+
+def test_zero_is_exact_on_every_grid_and_black_and_white_on_the_picture_s():
+    for low, high in ((-1.3, 2.1), (0.2, 3.0), (-5.0, -1.0), (0.0, 0.0)):
+        grid = grid_of(low, high)
+        assert -128 <= grid.zero_point <= 127
+        assert (127 - grid.zero_point) * grid.scales[0] >= high - grid.scales[0]
+    assert (127 - image_grid(255.0).zero_point) * image_grid(255.0).scales[0] == 255.0
+
+
+def test_a_bias_that_weights_cannot_carry_raises_their_scale():
+    weight = np.zeros((2, 1, 1, 1), np.float32)
+    weight[0] = 1.0
+    scales = weight_scales(weight, np.array([0.1, 5.0]), 1 / 255, 0, True)
+    steps = np.array([0.1, 5.0]) / (scales / 255)
+    assert np.abs(steps).max() < 2**31
+    assert scales[0] == pytest.approx(1 / 127)
+
+
+def test_with_safe_kinds_only_the_best_tested_operators_are_8_bit():
+    model = networks.onnx_of("espcn_tanh_x3")
+    ranges = ranges_of(model, pictures(3, 1.0))
+    graph = float_graph(specialise(model, *TILE))
+    options = {"white": 1.0, "per_channel": True, "io_dtype": "uint8"}
+    safe = quantised(graph, ranges, (), kinds=SAFE_KINDS, **options)
+    found = {o.kind: o.precision for o in operators_of(serialise(finish(safe, "reshape")))}
+    assert (found["CONV_2D"], found["TANH"]) == ("int8", "float32")
+
+
+def test_a_file_that_kills_its_process_is_reported_and_not_died_of():
+    with pytest.raises(Died, match="exit"):
+        run_in_child(b"TFL3" * 8, np.zeros((1, 4, 4, 3), np.float32))
+
+
+def test_lowering_and_opening_say_nothing(tmp_path, capfd):
+    network, plan = plain(tmp_path, "plain_x2")
+    small = litert.lower(network, plan, target_of(), tmp_path, "x2")[1]
+    litert.open(small, threads=1).close()
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+
+
+def test_a_damaged_file_is_refused_by_name(tmp_path):
+    network, plan = plain(tmp_path, "plain_x2")
+    small = litert.lower(network, plan, target_of(), tmp_path, "x2")[1]
+    small.path.write_bytes(small.path.read_bytes()[:40])
+    with pytest.raises(UserError) as refusal:
+        litert.open(small, threads=1)
+    assert str(small.path) in refusal.value.where
