@@ -32,6 +32,7 @@ BAD_RECIPES = {
     "name that is a number": recipe(more="name: 3.10"),
     "seed as text": recipe(more='seed: "4"'),
     "negative seed": recipe(more="seed: -1"),
+    "endless seed": recipe(more="seed: 1.0e+999"),
     "seed as a truth value": recipe(more="seed: true"),
     "network without a source": recipe(network="network: {scale: 2}"),
     "reference with a scale": recipe(network="network: {reference: student, scale: 2}"),
@@ -72,6 +73,7 @@ BAD_RECIPES = {
     "bad teacher": recipe(
         steps="steps: [{distill: {images: photos, teacher: {reference: pupil}}}]"
     ),
+    "excluded twice": recipe(steps="steps: [{distill: {images: photos, exclude: [a, a]}}]"),
     "half a step": recipe(steps="steps: [{distill: {images: photos, steps: 1.5}}]"),
     "decay of 1": recipe(steps="steps: [{distill: {images: photos, ema: 1.0}}]"),
     "unknown loss": recipe(steps="steps: [{distill: {images: photos, loss: l3}}]"),
@@ -101,6 +103,11 @@ ONLY_READER = {
     "rate that rises": recipe(steps="steps: [{distill: {images: photos, learning_rate: 1.0e-7}}]"),
     "key twice": recipe(more="seed: 1\nseed: 2"),
     "octal": recipe(more="seed: 010"),
+    "seed of 5000 digits": recipe(more=f"seed: {'9' * 5000}"),
+    "endless hyper-parameter": recipe(
+        network="network: {arch: sesr, scale: 2, hyper: {rate: 1.0e+999}}",
+        steps="steps: [{distill: {images: photos}}]",
+    ),
     "sexagesimal": recipe(more="seed: 1:30"),
     "thousands": recipe(more="seed: 1_000"),
     "fresh network untrained": recipe(network="network: {arch: sesr, scale: 2}"),

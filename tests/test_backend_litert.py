@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import MappingProxyType
 
@@ -186,6 +188,9 @@ def test_per_tensor_builds_have_one_scale_for_each_weight(tmp_path):
     from ai_edge_litert import schema_py_generated as schema
 
     network, plan = plain(tmp_path)
+    whole = litert.lower(network, None, target_of(), tmp_path, "whole")[0]
+    levels = np.round(pictures(3, 1.0)[1].transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+    expected = litert.open(whole, threads=1).run(levels.astype(np.float32) / 255) * 255
     counts = {}
     for per_channel in (True, False):
         target = target_of(per_channel=per_channel)
@@ -194,6 +199,8 @@ def test_per_tensor_builds_have_one_scale_for_each_weight(tmp_path):
         weights = [t for t in graph.tensors if t.shape is not None and len(t.shape) == 4]
         stored = [t for t in weights if t.buffer and t.quantization is not None]
         counts[per_channel] = max(len(t.quantization.scale) for t in stored)
+        made = litert.open(small, threads=1).run(levels).astype(np.float32)
+        assert np.sqrt(np.mean((made - expected) ** 2)) < 6
     assert counts[True] > 1
     assert counts[False] == 1
 
@@ -349,12 +356,27 @@ def test_a_file_that_kills_its_process_is_reported_and_not_died_of():
         run_in_child(b"TFL3" * 8, np.zeros((1, 4, 4, 3), np.float32))
 
 
-def test_lowering_and_opening_say_nothing(tmp_path, capfd):
+def test_opening_says_nothing_even_the_first_time(tmp_path):
     network, plan = plain(tmp_path, "plain_x2")
     small = litert.lower(network, plan, target_of(), tmp_path, "x2")[1]
-    litert.open(small, threads=1).close()
-    said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "")
+    script = (
+        "import sys; from pathlib import Path; from toolkit.backends import litert\n"
+        "from toolkit.contracts import Artefact\n"
+        "path = Path(sys.argv[1])\n"
+        "file = Artefact(path=path, backend='litert', precision='int8', contract=None)\n"
+        "litert.open(file, threads=1).close(); print('opened')"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", script, str(small.path)], capture_output=True, text=True, check=True
+    )
+    assert (child.stdout, child.stderr) == ("opened\n", "")
+
+
+def test_an_output_without_a_clip_is_made_on_the_grid_of_the_picture(tmp_path):
+    network, plan = plain(tmp_path, "plain_x2")
+    small = litert.lower(network, plan, target_of(), tmp_path, "x2")[1]
+    kinds = [o.kind for o in litert.operators(small)]
+    assert kinds == ["QUANTIZE", *["CONV_2D"] * 3, "DEPTH_TO_SPACE", "QUANTIZE"]
 
 
 def test_a_damaged_file_is_refused_by_name(tmp_path):

@@ -78,11 +78,16 @@ def test_the_score_is_the_psnr_of_the_luma(folder):
 
 
 def test_a_network_of_another_contract_sees_its_own_pixels():
-    class FirstIsBlue(nn.Module):
-        def forward(self, x):
-            assert float(x.max()) == 255.0
-            return F.interpolate(x * torch.tensor([0.0, 1.0, 1.0])[:, None, None], scale_factor=2.0)
+    seen = []
 
-    adapter = UnitRgb(FirstIsBlue(), ImageContract(scale=2, color="bgr", white=255.0))
-    result = adapter(torch.ones(1, 3, 4, 4))
-    assert result[0, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
+    class OnlyFirst(nn.Module):
+        def forward(self, x):
+            seen.append(x[0, :, 0, 0].tolist())
+            return F.interpolate(x * torch.tensor([1.0, 0.0, 0.0])[:, None, None], scale_factor=2.0)
+
+    adapter = UnitRgb(OnlyFirst(), ImageContract(scale=2, color="bgr", white=255.0))
+    red, green, blue = 0.2, 0.4, 0.8
+    picture = torch.tensor([red, green, blue])[None, :, None, None].expand(1, 3, 4, 4)
+    result = adapter(picture)
+    assert seen == [pytest.approx([blue * 255, green * 255, red * 255])]
+    assert result[0, :, 0, 0].tolist() == pytest.approx([0.0, 0.0, blue])

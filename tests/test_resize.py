@@ -25,14 +25,23 @@ def test_half_size_of_a_step_edge_equals_the_hand_computed_row():
     row = np.repeat(np.array([[0, 0, 0, 0, 200, 200, 200, 200]], np.uint8), 8, axis=0)
     offsets = np.arange(-3.5, 4.0)
     weights = keys_cubic(offsets / 2) / 2
-    edges = {1: 200 * weights[offsets > 0.0][1:].sum(), 2: 200 * (1 - weights[offsets > 0][1:].sum())}
+    edges = {
+        1: 200 * weights[offsets > 0.0][1:].sum(),
+        2: 200 * (1 - weights[offsets > 0][1:].sum()),
+    }
     small = bicubic_resize(row, 0.5)[2]
     assert small[1] == round(max(0.0, edges[1]))
     assert small[2] == round(min(255.0, edges[2]))
 
 
 def test_rounding_is_half_up_and_clipped():
-    assert round_half_up_u8(np.array([-3.0, 0.5, 1.5, 254.5, 300.0])).tolist() == [0, 1, 2, 255, 255]
+    assert round_half_up_u8(np.array([-3.0, 0.5, 1.5, 254.5, 300.0])).tolist() == [
+        0,
+        1,
+        2,
+        255,
+        255,
+    ]
 
 
 def test_the_intermediate_is_rounded():

@@ -37,6 +37,12 @@ def test_any_file_name_is_read_back(name, tmp_path, monkeypatch):
     jsonschema.Draft202012Validator(recipe_schema()).validate(yaml.safe_load(text))
 
 
+def test_a_name_that_yaml_takes_for_something_else_is_quoted():
+    text = recipe_text(Path("no"), contract=ImageContract(scale=2), targets=["010"])
+    assert yaml.safe_load(text)["network"]["file"] == "no"
+    assert yaml.safe_load(text)["targets"] == ["010"]
+
+
 def test_the_architecture_of_a_weight_file_is_kept(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"")
     contract = ImageContract(scale=2)

@@ -119,8 +119,8 @@ def test_refusals_come_first_and_become_errors_with_the_way_out(board):
     ]
 
 
-def test_the_phones_npu_refuses_what_warps_frames():
+def test_the_phones_npu_refuses_shapes_that_depend_on_the_picture():
     target = read_target("android-npu")
-    (finding,) = lint([NodeFact(name="warp", op="GridSample", rank=4)], target)
+    (finding,) = lint([NodeFact(name="where", op="NonZero", rank=2)], target)
     assert finding.level == "refused"
-    assert "RKNN" in finding.source
+    assert finding.source == "qualcomm/ai-hub-models#52"

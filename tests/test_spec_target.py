@@ -109,6 +109,19 @@ def test_a_target_is_called_like_its_file(tmp_path):
     )
 
 
+def test_a_key_given_twice_is_told_beside_the_rest(board):
+    with pytest.raises(UserError) as caught:
+        read_target(board(title="title: A\ntitle: B", builds="builds: []"))
+    problems = [problem.problem for problem in caught.value.problems]
+    assert problems == ["`title` is given twice", "`builds` must be a list of at least 1, got 0"]
+
+
+def test_another_version_is_told_alone(board):
+    with pytest.raises(UserError) as caught:
+        read_target(board(version="version: 9", builds="builds: []"))
+    assert caught.value.problem == "`version` must be `1`, got `9`"
+
+
 def test_a_missing_backend_is_told_by_name(board):
     with pytest.raises(UserError) as caught:
         read_target(board(builds="builds: [{backend: openvio, scheme: openvino}]"))

@@ -77,7 +77,9 @@ def test_a_truncated_record_is_as_good_as_none(filled):
 
 
 def test_the_first_reason_is_named(filled):
-    assert filled.why("r.0.prune", ingredients(params={"ratio": 0.25})) == "params.ratio: 0.5 -> 0.25"
+    assert (
+        filled.why("r.0.prune", ingredients(params={"ratio": 0.25})) == "params.ratio: 0.5 -> 0.25"
+    )
     assert filled.why("r.1.other", ingredients()) == "never run"
     assert first_difference({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}) == "a.c: absent -> 2"
 

@@ -9,10 +9,10 @@ import onnx
 from toolkit.contracts import Artefact, Operator, Session
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan
+from toolkit.quant.carried import without_rounded
 from toolkit.quant.onnx_file import build_of, store_onnx
-from toolkit.quant.ort_session import executed_operators, open_onnx
+from toolkit.quant.ort_artefact import executed_operators, open_onnx
 from toolkit.quant.qdq import quantized_model
-from toolkit.quant.rounding import without_rounded
 from toolkit.quant.schemes import SCHEMES
 from toolkit.spec.target import Target
 
@@ -26,13 +26,13 @@ def lower(
     """Write `stem.float32.onnx` and, with a plan, `stem.int8.onnx`; float32 NCHW in and out."""
     build = build_of(target, "onnxruntime")
     model, image = without_rounded(onnx.load(network.path)), network.contract
-    common = {"backend": "onnxruntime", "image": image, "tile": build.tile}
     path = out / f"{stem}.float32.onnx"
-    artefacts = [store_onnx(model, path, precision="float32", **common)]
+    artefacts = [store_onnx(model, path, "float32", image, build)]
     if plan is not None:
-        lowered = quantized_model(network, plan, SCHEMES[build.scheme], per_channel=build.per_channel)
+        scheme = SCHEMES[build.scheme]
+        lowered = quantized_model(network, plan, scheme, per_channel=build.per_channel)
         path = out / f"{stem}.int8.onnx"
-        artefacts.append(store_onnx(lowered, path, precision="int8", **common))
+        artefacts.append(store_onnx(lowered, path, "int8", image, build))
     return artefacts
 
 

@@ -17,9 +17,9 @@ from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.model.contract import ImageContract
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan
+from toolkit.quant.carried import without_rounded
 from toolkit.quant.onnx_file import FREE_SIZE_PX, build_of, nchw_contract
 from toolkit.quant.qdq import quantized_model
-from toolkit.quant.rounding import without_rounded
 from toolkit.quant.schemes import SCHEMES
 from toolkit.quant.view import fix_size
 from toolkit.spec.target import Target
@@ -91,7 +91,9 @@ def lower(
     model, image = without_rounded(onnx.load(network.path)), network.contract
     artefacts = [_store(model, out / f"{stem}.float32.xml", "float32", image, build.tile)]
     if plan is not None:
-        lowered = quantized_model(network, plan, SCHEMES[build.scheme], per_channel=build.per_channel)
+        lowered = quantized_model(
+            network, plan, SCHEMES[build.scheme], per_channel=build.per_channel
+        )
         artefacts.append(_store(lowered, out / f"{stem}.int8.xml", "int8", image, build.tile))
     return artefacts
 
@@ -145,16 +147,26 @@ def _info(operation: Any, key: str) -> str:
 
 
 def operators(artefact: Artefact) -> list[Operator]:
-    """The layers of the execution graph with the precision that each really computes in."""
+    """The layers of the execution graph with the precision that each really computes in.
+
+    Work of a layer that was fused away under another name is listed last, as float.
+    """
     size_px = artefact.contract.tile or FREE_SIZE_PX
     model = _read(artefact)
     model.reshape([1, artefact.contract.image.channels, *size_px])
     macs = _layer_macs(model)
     executed = _compile(model, artefact, 1).get_runtime_model().get_ordered_ops()
-    return [_operator(operation, macs) for operation in executed]
+    found = [_operator(operation, macs) for operation in executed]
+    plain = artefact.precision if artefact.precision != "int8" else "float32"
+    lost = [
+        Operator(name=name, kind="Fused", precision=plain, macs=count)
+        for name, count in macs.items()
+    ]
+    return found + lost
 
 
 def _operator(operation: Any, macs: dict[str, int]) -> Operator:
+    """One layer; takes the work it does out of `macs`."""
     kind = _info(operation, "layerType")
     precision = _info(operation, "runtimePrecision")
     sources = _info(operation, "originalLayersNames").split(",")
@@ -162,7 +174,7 @@ def _operator(operation: Any, macs: dict[str, int]) -> Operator:
         name=operation.get_friendly_name(),
         kind=kind,
         precision=PRECISIONS.get(precision, precision) if kind in COMPUTING else "",
-        macs=sum(macs.get(source, 0) for source in sources),
+        macs=sum(macs.pop(source, 0) for source in sources),
     )
 
 
@@ -172,8 +184,8 @@ def _layer_macs(model: Any) -> dict[str, int]:
     for operation in model.get_ordered_ops():
         count = PRODUCTS.get(operation.get_type_name())
         if count is not None:
-            shapes = [list(operation.input(i).get_shape()) for i in range(2)]
+            data, weight = (list(operation.input(i).get_shape()) for i in range(2))
             result = list(operation.output(0).get_shape())
             inner = operation.get_attributes().get("transpose_a", False)
-            macs[operation.get_friendly_name()] = count(*shapes, result, inner)
+            macs[operation.get_friendly_name()] = count(data, weight, result, inner)
     return macs

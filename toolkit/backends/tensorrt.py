@@ -13,12 +13,12 @@ import onnx
 from toolkit.contracts import Artefact, Operator, Session
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan
+from toolkit.quant.carried import without_rounded
 from toolkit.quant.engine_script import engine_script
 from toolkit.quant.half import to_float16
 from toolkit.quant.onnx_file import FREE_SIZE_PX, build_of, node_macs, store_onnx
-from toolkit.quant.ort_session import open_onnx
+from toolkit.quant.ort_artefact import open_onnx
 from toolkit.quant.qdq import quantized_model
-from toolkit.quant.rounding import without_rounded
 from toolkit.quant.schemes import MOVES, SCHEMES
 from toolkit.quant.view import with_names
 from toolkit.spec.target import Target
@@ -37,16 +37,16 @@ def lower(
     """
     build = build_of(target, "tensorrt")
     model, image = without_rounded(onnx.load(network.path)), network.contract
-    common = {"backend": "tensorrt", "image": image, "tile": build.tile}
     path = out / f"{stem}.float32.onnx"
-    artefacts = [store_onnx(model, path, precision="float32", **common)]
+    artefacts = [store_onnx(model, path, "float32", image, build)]
     if build.float16:
         path = out / f"{stem}.float16.onnx"
-        artefacts.append(store_onnx(to_float16(model), path, precision="float16", **common))
+        artefacts.append(store_onnx(to_float16(model), path, "float16", image, build))
     if plan is not None:
-        lowered = quantized_model(network, plan, SCHEMES[build.scheme], per_channel=build.per_channel)
+        scheme = SCHEMES[build.scheme]
+        lowered = quantized_model(network, plan, scheme, per_channel=build.per_channel)
         path = out / f"{stem}.int8.qdq.onnx"
-        artefacts.append(store_onnx(lowered, path, precision="int8", **common))
+        artefacts.append(store_onnx(lowered, path, "int8", image, build))
     return artefacts
 
 
@@ -62,7 +62,9 @@ def operators(artefact: Artefact) -> list[Operator]:
     """
     model = with_names(onnx.load(artefact.path))
     macs = node_macs(model, artefact.contract.tile or FREE_SIZE_PX)
-    restored = {out for n in model.graph.node if n.op_type == "DequantizeLinear" for out in n.output}
+    restored = {
+        out for n in model.graph.node if n.op_type == "DequantizeLinear" for out in n.output
+    }
     plain = "float16" if artefact.precision == "float16" else "float32"
     found = []
     for node in model.graph.node:
@@ -71,6 +73,8 @@ def operators(artefact: Artefact) -> list[Operator]:
         if node.op_type in MOVES or node.op_type in ("QuantizeLinear", "DequantizeLinear", "Cast"):
             precision = ""
         found.append(
-            Operator(name=node.name, kind=node.op_type, precision=precision, macs=macs.get(node.name, 0))
+            Operator(
+                name=node.name, kind=node.op_type, precision=precision, macs=macs.get(node.name, 0)
+            )
         )
     return found

@@ -41,7 +41,7 @@ def push_up(editor: Editor) -> None:
     for node in [n for n in editor.nodes if n.kind == "Select"]:
         channels = node.attributes["channels"]
         count = editor.shapes[node.inputs[0]][1]
-        if sorted(channels) != list(range(count)) or editor.uses(node.inputs[0]) != 1:
+        if sorted(channels) != list(range(count)):
             continue
         permuted = _permuted(editor, node.inputs[0], channels)
         if permuted is not None:

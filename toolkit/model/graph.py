@@ -341,7 +341,13 @@ def _demand_static(model: onnx.ModelProto, height: int, width: int) -> None:
     shapes = shapes_of(model)
     for node in model.graph.node:
         for name in node.output:
-            if name and None in shapes.get(name, (None,)):
+            shape = shapes.get(name, (None,))
+            if any(size is not None and size < 1 for size in shape):
+                raise UserError(
+                    f"the network does not take height `{height}` and width `{width}`: "
+                    f"nothing is left of it in tensor `{name}`"
+                )
+            if name and None in shape:
                 raise UserError(
                     f"operator `{node.op_type}` at node `{node.name}` gives tensor `{name}` a size "
                     f"that depends on pixel values at {height} x {width}",

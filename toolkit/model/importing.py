@@ -83,12 +83,12 @@ def import_onnx(path: Path, source: NetworkSource) -> Imported:
     original = load_checked(path, warnings)
     taken = image_input(original, where)
     _check_color(taken, source, where)
+    plain = _plain(original, taken, where)
     with Trials() as trials:
-        samples = samples_of(original, taken, trials, where)
+        samples = samples_of(named(original), taken, trials, where)  # the runtime wants names
         _check_scale(samples, taken, source, where)
         tolerance = EQUAL_HALF if taken.dtype is np.float16 or _has_half(original) else EQUAL
         proof = _Proof(trials=trials, samples=samples, tolerance=tolerance)
-        plain = _plain(original, taken, where)
         network = _finished(_simplified(plain, taken, proof, source.scale, warnings), source.scale)
         _demand_equal(network, proof, where)
         contract = probed_contract(network, source, trials, warnings)

@@ -188,7 +188,7 @@ def _add_means_to_biases(
             continue
         mean = statistics[role.node].mean.reshape(role.groups, -1) * np.array(gone)
         added = np.einsum("goit,gi->go", _per_group(weights[role.weight], role), mean).ravel()
-        weights[node.input[2]] = (weights[node.input[2]] + 0*added).astype(np.float32)
+        weights[node.input[2]] = (weights[node.input[2]] + added).astype(np.float32)
 
 
 def _recut(

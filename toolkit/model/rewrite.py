@@ -129,9 +129,27 @@ def deconvolution_to_shuffle(
     Output pixel o = r q + a of phase a takes x[i] w[k] with r i - pad + k = o, that is
     i = q + (a + pad - k) / r for the k that make it whole: a small convolution per phase.
     With `drop_surplus` the output is r times the input even where the deconvolution gives some
-    rows more, which is the same network only if those are cut off later.
+    rows more, and a cut at the end is left out: the same network only if that cut them off.
     """
-    return rebuilt(model, lambda node, stored: _deconvolution(node, stored, drop_surplus))
+    short: set[str] = set()
+
+    def replace(node: NodeProto, stored: dict[str, Array]) -> list[NodeProto] | None:
+        if drop_surplus and node.input[0] in short and _cuts_the_end(node, stored):
+            short.update(node.output)
+            return [helper.make_node("Identity", node.input[:1], node.output, node.name)]
+        new = _deconvolution(node, stored, drop_surplus)
+        short.update([] if new is None else node.output)
+        return new
+
+    return rebuilt(model, replace)
+
+
+def _cuts_the_end(node: NodeProto, stored: dict[str, Array]) -> bool:
+    """A Slice from 0 to a fixed distance from the end."""
+    if node.op_type != "Slice" or any(name not in stored for name in node.input[1:3]):
+        return False
+    starts, ends = (stored[name] for name in node.input[1:3])
+    return bool((starts == 0).all() and (ends < 0).all())
 
 
 def _deconvolution(

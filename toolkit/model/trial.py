@@ -133,7 +133,7 @@ class Trials:
             self._answer(self.limit_s if limit_s is None else limit_s)
         )
         if "failed" in answer:
-            raise TrialFailed(answer["failed"])
+            raise TrialFailed(answer["failed"].replace(request["model"], "the network"))
         return answer
 
     def _started(self) -> subprocess.Popen[bytes]:

@@ -98,7 +98,7 @@ def gather_spans(graph: GraphView, patches: Iterable[Batch]) -> dict[str, Span]:
         raise UserError(
             "no calibration patch is left",
             where="step `quantize`",
-            hint="give photographs at least as large as the network's smallest input times its scale",
+            hint="photographs must be at least the network's smallest input times its scale",
         )
     return found
 

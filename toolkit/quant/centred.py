@@ -14,7 +14,7 @@ import onnx
 from onnx import helper
 
 from toolkit.model.quant_plan import TensorRange
-from toolkit.quant.rounding import set_bias
+from toolkit.quant.carried import set_bias
 from toolkit.quant.view import GraphView, attribute, set_constant, view
 
 
@@ -32,7 +32,9 @@ def _is_centrable(graph: GraphView, node: onnx.NodeProto) -> bool:
     return node.op_type == "Conv" and node.input[0] == graph.input and constants and is_plain
 
 
-def _shifted(graph: GraphView, node: onnx.NodeProto, source: str, shift: float) -> list[onnx.NodeProto]:
+def _shifted(
+    graph: GraphView, node: onnx.NodeProto, source: str, shift: float
+) -> list[onnx.NodeProto]:
     """The padding of `source` and the convolution that reads it, in place of `node`."""
     model = graph.model
     top, left, bottom, right = attribute(node, "pads", [0, 0, 0, 0])

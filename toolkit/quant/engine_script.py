@@ -11,7 +11,7 @@ from toolkit.digest import sha256_file
 LARGEST_SIDES_PX = (1088, 1920)  # upper end of the shape profile where a file's sizes are free
 USUAL_SIDES_PX = (360, 640)
 
-SCRIPT = Template(r'''#!/usr/bin/env bash
+SCRIPT = Template(r"""#!/usr/bin/env bash
 # Builds TensorRT engines from the ONNX files beside this script. Run it on the board itself: an
 # engine works only with the GPU and the TensorRT release that built it, so never copy one.
 # Needs trtexec of TensorRT 10 or 11 (JetPack 6 or 7). Usage: ./build_engine.sh [OUTPUT_FOLDER]
@@ -98,7 +98,7 @@ mkdir -p -- "$$out"
 $digests
 
 $builds
-''')
+""")
 
 
 def engine_script(artefacts: Sequence[Artefact]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from toolkit.quant.calibration import Span
-from toolkit.quant.view import Array, GraphView, attribute, set_constant, view
+from toolkit.quant.view import Array, GraphView, attribute, set_constant
 
 SCALE_LIMIT = 1e4  # a channel that is (nearly) dead is not blown up beyond this
 CHANNELWISE = {
@@ -189,31 +189,31 @@ def tied_channels(graph: GraphView, spans: Mapping[str, Span]) -> Ties:
 
 
 def channel_scales(
-    graph: GraphView, spans: Mapping[str, Span], ties: Ties, *, white: float, strength: float = 1.0
+    graph: GraphView, spans: Mapping[str, Span], ties: Ties, *, white: float
 ) -> dict[str, Array]:
     """The factor for each channel of each tied tensor: all grow or shrink towards size `white`.
 
-    `strength` 1 makes them equal, 0 changes nothing. A tensor that an activation alone reads does
-    not count for the size: no runtime stores it.
+    What a Relu alone reads does not count for the size: every runtime fuses it, so it is never
+    stored. What a PRelu or LeakyRelu reads is stored by ONNX Runtime and LiteRT, so it counts.
     """
     size: dict[int, float] = {}
     for name in ties.count:
         reader = graph.only_consumer(name)
-        if reader is not None and reader.op_type in ("Relu", "PRelu", "LeakyRelu"):
+        if reader is not None and reader.op_type == "Relu":
             continue
         largest = np.maximum(np.abs(spans[name].low), np.abs(spans[name].high))
         for group, value in zip(ties.roots(name), largest, strict=True):
             size[group] = max(size.get(group, 0.0), float(value))
     factor = {
-        group: 1.0
-        if group in ties.pinned or value <= 0
-        else min((white / value) ** strength, SCALE_LIMIT)
+        group: 1.0 if group in ties.pinned or value <= 0 else min(white / value, SCALE_LIMIT)
         for group, value in size.items()
     }
     return {name: np.array([factor.get(g, 1.0) for g in ties.roots(name)]) for name in ties.count}
 
 
-def _scale_conv(model: onnx.ModelProto, graph: GraphView, node: onnx.NodeProto, into: Array, out: Array) -> None:
+def _scale_conv(
+    model: onnx.ModelProto, graph: GraphView, node: onnx.NodeProto, into: Array, out: Array
+) -> None:
     weight = graph.constants[node.input[1]].astype(np.float64)
     groups = attribute(node, "group", 1)
     if node.op_type == "Conv":  # (out, in / groups, k, k)

@@ -43,7 +43,9 @@ def cut_patches(
     """
     rng = np.random.default_rng(seed)
     for index in range(count if images.files else 0):
-        rgb = crop_to_multiple(read_rgb(images.files[index % len(images.files)].path), contract.scale)
+        rgb = crop_to_multiple(
+            read_rgb(images.files[index % len(images.files)].path), contract.scale
+        )
         crop = _random_crop(rgb, size_px * contract.scale, contract, rng)
         if crop is not None:
             yield tensor_from_rgb(low_resolution(crop, contract.scale), contract)
@@ -54,7 +56,10 @@ def _random_crop(
 ) -> Image | None:
     step = contract.scale * contract.multiple_of
     height, width = (min(size_px, side // step * step) for side in rgb.shape[:2])
-    top, left = rng.integers(0, rgb.shape[0] - height + 1), rng.integers(0, rgb.shape[1] - width + 1)
+    top, left = (
+        rng.integers(0, rgb.shape[0] - height + 1),
+        rng.integers(0, rgb.shape[1] - width + 1),
+    )
     if min(height, width) < max(contract.minimum_px, contract.multiple_of) * contract.scale:
         return None
     return rgb[top : top + height, left : left + width]

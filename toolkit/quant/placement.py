@@ -27,7 +27,12 @@ def _is_kernel(graph: GraphView, node: onnx.NodeProto, scheme: QdqScheme, plan: 
     has_ranges = all(name in plan.ranges for name in (*dynamic, node.output[0]))
     if node.op_type == "MatMul":
         return bool(dynamic) and has_ranges
-    return len(dynamic) == 1 and node.input[0] == dynamic[0] and node.input[1] in graph.constants and has_ranges
+    return (
+        len(dynamic) == 1
+        and node.input[0] == dynamic[0]
+        and node.input[1] in graph.constants
+        and has_ranges
+    )
 
 
 def kernel_output(graph: GraphView, node: onnx.NodeProto, scheme: QdqScheme) -> str:
@@ -35,11 +40,13 @@ def kernel_output(graph: GraphView, node: onnx.NodeProto, scheme: QdqScheme) -> 
     name: str = node.output[0]
     reader = graph.only_consumer(name)
     if reader is not None and reader.op_type in scheme.fused and reader.input[0] == name:
-        return reader.output[0]
+        return str(reader.output[0])
     return name
 
 
-def _light_nodes(graph: GraphView, scheme: QdqScheme, plan: QuantPlan, stored: set[str]) -> set[str]:
+def _light_nodes(
+    graph: GraphView, scheme: QdqScheme, plan: QuantPlan, stored: set[str]
+) -> set[str]:
     """Names of element-wise nodes all of whose float inputs are 8-bit tensors; grows `stored`."""
     light: set[str] = set()
     for node in graph.nodes:
@@ -82,12 +89,18 @@ def _residual_inputs(graph: GraphView, scheme: QdqScheme, plan: QuantPlan) -> se
     for node in graph.nodes:
         dynamic = graph.dynamic_inputs(node)
         inside = node.op_type == "Add" and node.output[0] not in tail
-        if inside and len(dynamic) == 2 and all(graph.ranks[n] == 4 and n in plan.ranges for n in dynamic):
+        if (
+            inside
+            and len(dynamic) == 2
+            and all(graph.ranks[n] == 4 and n in plan.ranges for n in dynamic)
+        ):
             wanted.update(dynamic)
     return wanted
 
 
-def wanted_tensors(graph: GraphView, scheme: QdqScheme, plan: QuantPlan) -> tuple[set[str], set[str]]:
+def wanted_tensors(
+    graph: GraphView, scheme: QdqScheme, plan: QuantPlan
+) -> tuple[set[str], set[str]]:
     """Tensors to round, and names of the nodes that then run in INT8."""
     kernels = [node for node in graph.nodes if _is_kernel(graph, node, scheme, plan)]
     wanted = {name for node in kernels for name in graph.dynamic_inputs(node)}

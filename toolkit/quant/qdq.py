@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,9 +12,9 @@ from onnx import helper
 from toolkit.errors import UserError
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan, TensorRange
+from toolkit.quant.carried import snapped, without_rounded
 from toolkit.quant.centred import with_centred_input
 from toolkit.quant.placement import Placement, place, tail_tensors
-from toolkit.quant.rounding import snapped, without_rounded
 from toolkit.quant.schemes import QdqScheme
 from toolkit.quant.view import Array, GraphView, attribute, view, with_names
 
@@ -60,7 +61,7 @@ class Writer:
     def dequantize(self, stored: str, step: Array, zero: Array, out: str, axis: int | None) -> str:
         """Append a DequantizeLinear of an initializer; returns `out`."""
         names = [self.constant(f"{out}.step", step), self.constant(f"{out}.zero", zero)]
-        extra = {} if axis is None else {"axis": axis}
+        extra: dict[str, Any] = {} if axis is None else {"axis": axis}
         node = helper.make_node("DequantizeLinear", [stored, *names], [out], f"{out}.dq", **extra)
         self.nodes.append(node)
         return out
@@ -71,8 +72,12 @@ class Writer:
         step = self.constant(f"{tensor}.step", np.array(grid.step, np.float32))
         zero = self.constant(f"{tensor}.zero", grid.zero_point)
         stored = f"{tensor}.q"
-        quantize = helper.make_node("QuantizeLinear", [source, step, zero], [stored], f"{tensor}.quantize")
-        restore = helper.make_node("DequantizeLinear", [stored, step, zero], [out], f"{tensor}.dequantize")
+        quantize = helper.make_node(
+            "QuantizeLinear", [source, step, zero], [stored], f"{tensor}.quantize"
+        )
+        restore = helper.make_node(
+            "DequantizeLinear", [stored, step, zero], [out], f"{tensor}.dequantize"
+        )
         self.nodes.extend([quantize, restore])
 
 
@@ -133,8 +138,14 @@ def _write_node(writer: Writer, original: onnx.NodeProto) -> None:
     node = onnx.NodeProto()
     node.CopyFrom(original)
     graph = writer.graph
-    if node.name in writer.placement.kernels and len(node.input) > 1 and node.input[1] in graph.constants:
-        _write_weights(writer, node, grid_of(writer.placement.grids[node.input[0]], writer.scheme).step)
+    if (
+        node.name in writer.placement.kernels
+        and len(node.input) > 1
+        and node.input[1] in graph.constants
+    ):
+        _write_weights(
+            writer, node, grid_of(writer.placement.grids[node.input[0]], writer.scheme).step
+        )
     grids = writer.placement.grids
     for index, name in enumerate(node.input):
         if name in grids and name != graph.output:
@@ -174,7 +185,7 @@ def quantized_model(
     """
     if plan.network != network.digest:
         raise UserError(
-            f"the plan was made for network `{plan.network[:12]}`, this one is `{network.digest[:12]}`",
+            f"the plan is for network `{plan.network[:12]}`, this one is `{network.digest[:12]}`",
             where=str(network.path),
             hint="run step `quantize` again on this network",
         )

@@ -8,10 +8,7 @@ while that lowers the loss. Written from the paper.
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,25 +16,15 @@ import numpy.typing as npt
 import onnx
 
 from toolkit.quant.calibration import Batch, probe
-from toolkit.quant.view import Array, GraphView, attribute, set_constant
+from toolkit.quant.carried import RoundedWeights
+from toolkit.quant.view import Array, GraphView, attribute
 
 Matrix = npt.NDArray[np.float64]
-ROUNDED_KEY = "edgesr.int8_weights"
 SAMPLES = 24_000  # input vectors per layer over all patches: 40 for each entry of a 3x3x64 kernel
-LARGEST_INPUT = 2304  # columns: a 3 x 3 kernel over 256 channels; beyond it plain rounding is kept
+LARGEST_INPUT = 1152  # columns: a 3 x 3 kernel over 128 channels; beyond it plain rounding is kept
 DAMPING = 0.003  # of the mean variance, so that flat directions are not overfitted
-STEP_FACTORS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
-SWEEPS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundedWeights:
-    """int8 weights in the float weight's shape, a float32 step per output channel, and the bias
-    (float32, per output channel) that takes up the mean error."""
-
-    stored: Array
-    steps: Array
-    bias: Array
+STEP_FACTORS = (1.0, 0.92, 0.84)
+SWEEPS = 2
 
 
 @dataclass
@@ -98,7 +85,9 @@ def _conv_vectors(
     padded = np.pad(value[0], ((0, 0), (top, bottom), (left, right)))
     index = []
     for axis in range(2):
-        places = (padded.shape[axis + 1] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis] + 1
+        places = (padded.shape[axis + 1] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[
+            axis
+        ] + 1
         starts = rng.integers(0, places, samples) * strides[axis]
         index.append(starts[:, None] + np.arange(kernel[axis]) * dilations[axis])
     windows = padded[:, index[0][:, :, None], index[1][:, None, :]]  # (C, samples, kh, kw)
@@ -139,7 +128,8 @@ def gather_moments(
 
 def _losses(error: Matrix, covariance: Matrix) -> Matrix:
     """Loss of each row of `error`, (rows,)."""
-    return np.einsum("rc,rc->r", error @ covariance, error)
+    losses: Matrix = np.einsum("rc,rc->r", error @ covariance, error)
+    return losses
 
 
 def _carry_rounding(
@@ -162,7 +152,9 @@ def _descend(weight: Matrix, whole: Matrix, steps: Matrix, covariance: Matrix) -
     slope = (weight - whole * steps[:, None]) @ covariance
     for _ in range(SWEEPS):
         for i in range(weight.shape[1]):
-            moved = np.clip(whole[:, i] + np.round(slope[:, i] / covariance[i, i] / steps), -127, 127)
+            moved = np.clip(
+                whole[:, i] + np.round(slope[:, i] / covariance[i, i] / steps), -127, 127
+            )
             change = (moved - whole[:, i]) * steps
             if change.any():
                 slope -= change[:, None] * covariance[i]
@@ -173,21 +165,21 @@ def _descend(weight: Matrix, whole: Matrix, steps: Matrix, covariance: Matrix) -
 def round_rows(weight: Matrix, covariance: Matrix) -> tuple[Matrix, Matrix]:
     """Integers (rows, columns) within +-127 and the step of each row.
 
-    Several steps per row are tried, from the one that keeps the largest weight down to 0.7 of it.
+    Several steps per row are tried, from the one that keeps the largest weight down to 0.84 of it.
     Each row holds one integer of 127, so that its step can be read back from its largest weight.
     """
     spread = max(DAMPING * float(np.trace(covariance)) / len(covariance), 1e-12)
     damped = covariance + np.eye(len(covariance)) * spread
     order = np.argsort(-np.diag(damped), kind="stable")
     factor = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
-    full = np.maximum(np.abs(weight).max(axis=1) / 127, 1e-12)
+    full: Matrix = np.maximum(np.abs(weight).max(axis=1) / 127, 1e-12)
     tries = len(STEP_FACTORS)
     rows = np.tile(weight, (tries, 1))
-    steps = np.float32(np.outer(STEP_FACTORS, full).ravel()).astype(np.float64)
+    steps = np.outer(STEP_FACTORS, full).ravel().astype(np.float32).astype(np.float64)
     whole = _descend(rows, _carry_rounding(rows, steps, factor, order), steps, damped)
     plain = np.clip(np.round(weight / full[:, None]), -127, 127)
     whole, rows = np.concatenate([whole, plain]), np.concatenate([rows, weight])
-    steps = np.concatenate([steps, np.float32(full)])
+    steps = np.concatenate([steps, full.astype(np.float32)])
     loss = _losses(rows - whole * steps[:, None], damped)
     loss[np.abs(whole).max(axis=1) < 127] = np.inf
     loss[-len(weight) :] = np.minimum(loss[-len(weight) :], np.finfo(np.float64).max)
@@ -223,76 +215,3 @@ def round_weights(graph: GraphView, patches: list[Batch]) -> dict[str, RoundedWe
         weight = graph.constants[node.input[1]]
         result[node.name] = _rounded(weight, bias, moments[node.name], node.op_type)
     return result
-
-
-def keep_rounded(model: onnx.ModelProto, rounded: Mapping[str, RoundedWeights]) -> onnx.ModelProto:
-    """A copy of the float model that carries `rounded` in its metadata; its numbers stay."""
-    arrays = {
-        f"{name}|{part}": getattr(weights, part)
-        for name, weights in sorted(rounded.items())
-        for part in ("stored", "steps", "bias")
-    }
-    packed = b"".join(array.tobytes() for array in arrays.values())
-    index = [[key, str(array.dtype), list(array.shape)] for key, array in arrays.items()]
-    value = json.dumps({"index": index, "data": base64.b85encode(zlib.compress(packed)).decode()})
-    carrying = without_rounded(model)
-    carrying.metadata_props.add(key=ROUNDED_KEY, value=value)
-    return carrying
-
-
-def without_rounded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without the metadata of `keep_rounded`: what a float artefact stores."""
-    clean = onnx.ModelProto()
-    clean.CopyFrom(model)
-    kept = [entry for entry in clean.metadata_props if entry.key != ROUNDED_KEY]
-    del clean.metadata_props[:]
-    clean.metadata_props.extend(kept)
-    return clean
-
-
-def kept_rounded(model: onnx.ModelProto) -> dict[str, RoundedWeights]:
-    """What `keep_rounded` stored, by node name; empty where nothing was."""
-    for entry in model.metadata_props:
-        if entry.key != ROUNDED_KEY:
-            continue
-        value = json.loads(entry.value)
-        packed, offset = zlib.decompress(base64.b85decode(value["data"])), 0
-        parts: dict[str, dict[str, Array]] = {}
-        for key, dtype, shape in value["index"]:
-            count = int(np.prod(shape, dtype=np.int64))
-            array = np.frombuffer(packed, dtype, count, offset).reshape(shape)
-            offset += array.nbytes
-            name, part = key.rsplit("|", 1)
-            parts.setdefault(name, {})[part] = array
-        return {name: RoundedWeights(**arrays) for name, arrays in parts.items()}
-    return {}
-
-
-def snapped(model: onnx.ModelProto, *, skip: Collection[str] = ()) -> onnx.ModelProto:
-    """The model an INT8 file is made from: each carried weight lies on its row's int8 grid.
-
-    Step = largest weight of the row / 127 gives the carried integers back, so a backend that
-    rounds so needs to know no more. Nodes named in `skip` keep their float weights; models that
-    carry nothing come back as they are. Nodes must be named (`view.with_names`).
-    """
-    rounded = kept_rounded(model)
-    changed = without_rounded(model)
-    for node in changed.graph.node:
-        weights = rounded.get(node.name)
-        if weights is None or node.name in skip:
-            continue
-        steps = weights.steps if node.op_type == "MatMul" else weights.steps.reshape(-1, 1, 1, 1)
-        set_constant(changed, node.input[1], weights.stored.astype(np.float32) * steps)
-        if node.op_type == "Conv":
-            set_bias(changed, node, weights.bias)
-    return changed
-
-
-def set_bias(model: onnx.ModelProto, node: onnx.NodeProto, bias: Array) -> None:
-    """Give a convolution of `model` this bias, replacing the one it has."""
-    name = f"{node.name}.corrected_bias"
-    set_constant(model, name, bias)
-    if len(node.input) > 2:
-        node.input[2] = name
-    else:
-        node.input.append(name)

@@ -32,12 +32,12 @@ class GraphView:
     @property
     def input(self) -> str:
         """Name of the picture that goes in."""
-        return self.model.graph.input[0].name
+        return str(self.model.graph.input[0].name)
 
     @property
     def output(self) -> str:
         """Name of the picture that comes out."""
-        return self.model.graph.output[0].name
+        return str(self.model.graph.output[0].name)
 
     def dynamic_inputs(self, node: onnx.NodeProto) -> list[str]:
         """Float inputs of `node` that depend on the picture, in order, repeats kept."""

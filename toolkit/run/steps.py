@@ -14,6 +14,7 @@ from toolkit.run.store import Entry
 from toolkit.run.walk import Walk
 from toolkit.spec.recipe import Recipe, StepSpec
 
+READS_CALIBRATION = frozenset({"prune", "quantize"})
 # Parameters that say where or how fast, not what: they never reach a key.
 NOT_IN_KEY = frozenset({"threads", "processes", "images"})
 
@@ -106,7 +107,7 @@ def _ingredients(occasion: _Occasion) -> Ingredients:
     inputs = {"network": occasion.spine.digest}
     inputs.update({name: other.digest for name, other in occasion.others.items()})
     inputs.update({name: folder_digest(folder) for name, folder in step.folders.items()})
-    if step.name == "quantize":
+    if step.name in READS_CALIBRATION:
         inputs["calibration"] = image_sets(occasion.recipe)[0].digest
     multiple = {"channel_multiple": occasion.channel_multiple}
     return Ingredients(

@@ -45,6 +45,8 @@ def run(given: StepInput, out: Path) -> dict[str, Any]:
         luma_only=contract.color == "luma",
         exclude=params["exclude"],
         holdout_every=params["holdout_every"],
+        minimum_lr_px=max(params["lr_px"], contract.minimum_px),
+        multiple_of=contract.multiple_of,
     )
     settings = _settings(params, has_teacher=teacher is not None)
     trained = train(
@@ -78,17 +80,18 @@ def run(given: StepInput, out: Path) -> dict[str, Any]:
 def _student(given: StepInput) -> tuple[nn.Module, Callable[[nn.Module], nn.Module]]:
     """The module to train, and how it becomes the network that ships."""
     from toolkit import plugins
-    from toolkit.train.frame import framed, unframed
+    from toolkit.train.pairs import UnitRgb
 
     fresh = given.params.get("arch")
     if fresh:
         arch = plugins.load("archs", fresh["name"])
         return arch.build(scale=given.network.contract.scale, **fresh["hyper"]), arch.collapse
-    return framed(_module(given.network.path), given.network.contract), unframed
+    student = UnitRgb(_module(given.network.path), given.network.contract)
+    return student, lambda module: student.network
 
 
 def _teacher(given: StepInput) -> nn.Module | None:
-    from toolkit.train.frame import framed
+    from toolkit.train.pairs import UnitRgb
 
     teacher = given.networks.get("teacher")
     if teacher is None:
@@ -100,7 +103,7 @@ def _teacher(given: StepInput) -> nn.Module | None:
             f"{ours.color}, the teacher x{theirs.scale} {theirs.color}",
             hint="choose a teacher of the student's scale, luma for luma or colour for colour",
         )
-    return framed(_module(teacher.path), theirs)
+    return UnitRgb(_module(teacher.path), theirs)
 
 
 def _module(path: Path) -> nn.Module:

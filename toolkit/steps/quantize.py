@@ -23,10 +23,11 @@ from toolkit.quant.calibration import (
     gather_spans,
     mse_range,
 )
+from toolkit.quant.carried import keep_rounded, without_rounded
 from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans, tied_channels
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import chart_patches, cut_patches, patch_px
-from toolkit.quant.rounding import keep_rounded, round_weights, without_rounded
+from toolkit.quant.rounding import round_weights
 from toolkit.quant.view import GraphView, view, with_names
 
 VERSION = 1

@@ -22,6 +22,7 @@ from toolkit.train import checkpoint as checkpoints
 from toolkit.train.losses import PIXEL_LOSSES
 from toolkit.train.patches import Pair, sample_batch
 
+SHOW_EVERY_STEPS = 20
 GRADIENT_NORM_LIMIT = 0.5  # tiny networks with a high learning rate spike without one
 
 
@@ -59,7 +60,7 @@ class Progress:
 
 Show = Callable[[Progress], None]
 Validate = Callable[[nn.Module], float]
-TeacherLoss = Callable[[Tensor, Tensor], Tensor]
+FeatureLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def learning_rate_at(step: int, settings: TrainSettings) -> float:
@@ -140,7 +141,7 @@ class _Objective:
     settings: TrainSettings
     student: nn.Module
     teacher: nn.Module | None
-    feature_loss: TeacherLoss | None
+    feature_loss: FeatureLoss | None
     taps: tuple[_FeatureTap, _FeatureTap] | None
 
     def __call__(self, lr: Tensor, hr: Tensor) -> Tensor:
@@ -168,7 +169,7 @@ def train(
     scale: int,
     checkpoint: Path,
     teacher: nn.Module | None = None,
-    feature_loss: TeacherLoss | None = None,
+    feature_loss: FeatureLoss | None = None,
     validate: Validate | None = None,
     show: Show | None = None,
 ) -> nn.Module:
@@ -179,101 +180,124 @@ def train(
     `validate` gives the PSNR in dB to show; it sees the averaged weights.
     """
     with process_group() as processes:
-        return _train(
-            student, pairs, settings, scale, checkpoint, teacher, feature_loss, validate, show,
-            processes,
-        )  # fmt: skip
-
-
-def _train(
-    student: nn.Module,
-    pairs: Sequence[Pair],
-    settings: TrainSettings,
-    scale: int,
-    checkpoint: Path,
-    teacher: nn.Module | None,
-    feature_loss: TeacherLoss | None,
-    validate: Validate | None,
-    show: Show | None,
-    processes: Processes,
-) -> nn.Module:
-    device = pick_device()
-    student.to(device, memory_format=torch.channels_last).train()
-    if teacher is not None:
-        teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    taps = None
-    if teacher is not None and settings.weight_features > 0:
-        taps = (_FeatureTap(student), _FeatureTap(teacher))
-    objective = _Objective(settings, student, teacher, feature_loss, taps)
-    optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate)
-    average = {name: value.detach().clone() for name, value in student.state_dict().items()}
-    first_step = 0
-    if (stored := checkpoints.load(checkpoint)) is not None:
-        student.load_state_dict(stored.weights)
-        optimizer.load_state_dict(stored.optimizer)
-        average = {name: value.to(device) for name, value in stored.average.items()}
-        first_step = stored.step
-
-    def keep(step: int) -> None:
+        device = pick_device()
+        student.to(device, memory_format=torch.channels_last).train()
+        objective = _objective(student, teacher, feature_loss, settings, device)
+        state = _State(student, settings)
+        state.resume(checkpoint)
+        job = _Job(objective, state, pairs, scale, processes, device)
+        psnr_db, saved, watch = float("nan"), time.monotonic(), _Watch(state.step)
+        while state.step < settings.steps:
+            loss = _one_step(job)
+            if validate and processes.rank == 0 and state.step % settings.validate_every == 0:
+                psnr_db = _with_average(student, state.average, validate)
+            if processes.rank == 0 and time.monotonic() - saved > settings.checkpoint_every_s:
+                state.save(checkpoint)
+                saved = time.monotonic()
+            if show and processes.rank == 0 and state.step % SHOW_EVERY_STEPS == 0:
+                show(watch.progress(state.step, settings.steps, float(loss), psnr_db))
         if processes.rank == 0:
-            checkpoints.save(
-                checkpoints.Checkpoint(
-                    step=step,
-                    weights=student.state_dict(),
-                    average=average,
-                    optimizer=optimizer.state_dict(),
-                ),
-                checkpoint,
-            )
-
-    psnr_db = float("nan")
-    started = saved = time.monotonic()
-    for step in range(first_step, settings.steps):
-        loss = _one_step(objective, optimizer, pairs, scale, step, processes, device)
-        _update_average(average, student, step, settings.ema)
-        done = step + 1
-        if validate and processes.rank == 0 and done % settings.validate_every == 0:
-            psnr_db = _with_average(student, average, validate)
-        if time.monotonic() - saved > settings.checkpoint_every_s:
-            keep(done)
-            saved = time.monotonic()
-        if show and processes.rank == 0 and (done % 20 == 0 or done == settings.steps):
-            rate = (done - first_step) / (time.monotonic() - started)
-            show(Progress(
-                step=done, steps=settings.steps, loss=float(loss), psnr_db=psnr_db,
-                steps_per_s=rate,
-            ))  # fmt: skip
-    keep(settings.steps)
-    student.load_state_dict(average)
+            state.save(checkpoint)
+    student.load_state_dict(state.average)
     return student.eval()
 
 
-def _one_step(
-    objective: _Objective,
-    optimizer: torch.optim.Optimizer,
-    pairs: Sequence[Pair],
-    scale: int,
-    step: int,
-    processes: Processes,
+def _objective(
+    student: nn.Module,
+    teacher: nn.Module | None,
+    feature_loss: FeatureLoss | None,
+    settings: TrainSettings,
     device: torch.device,
-) -> Tensor:
-    settings = objective.settings
-    rng = np.random.default_rng([settings.seed, step, processes.rank])
+) -> _Objective:
+    taps = None
+    if teacher is not None:
+        teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        if settings.weight_features > 0:
+            taps = (_FeatureTap(student), _FeatureTap(teacher))
+    return _Objective(settings, student, teacher, feature_loss, taps)
+
+
+class _State:
+    """What changes while training: the weights, their average, the optimizer, the step."""
+
+    def __init__(self, student: nn.Module, settings: TrainSettings) -> None:
+        self.step = 0
+        self.student = student
+        self.optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate)
+        self.average = {name: value.detach().clone() for name, value in _weights(student)}
+
+    def resume(self, checkpoint: Path) -> None:
+        """Continue from a stored state where there is one."""
+        stored = checkpoints.load(checkpoint)
+        if stored is None:
+            return
+        self.step = stored.step
+        self.student.load_state_dict(stored.weights)
+        self.optimizer.load_state_dict(stored.optimizer)
+        for name, value in stored.average.items():
+            self.average[name].copy_(value)
+
+    def save(self, checkpoint: Path) -> None:
+        """Store everything that `resume` reads."""
+        stored = checkpoints.Checkpoint(
+            step=self.step,
+            weights=dict(_weights(self.student)),
+            average=self.average,
+            optimizer=self.optimizer.state_dict(),
+        )
+        checkpoints.save(stored, checkpoint)
+
+
+def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return list(module.state_dict().items())
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One training run on this process."""
+
+    objective: _Objective
+    state: _State
+    pairs: Sequence[Pair]
+    scale: int
+    processes: Processes
+    device: torch.device
+
+
+class _Watch:
+    """How fast this process goes, counted from where it started or resumed."""
+
+    def __init__(self, first_step: int) -> None:
+        self._first_step = first_step
+        self._started = time.monotonic()
+
+    def progress(self, step: int, steps: int, loss: float, psnr_db: float) -> Progress:
+        """What to show at this step."""
+        rate = (step - self._first_step) / (time.monotonic() - self._started)
+        return Progress(step=step, steps=steps, loss=loss, psnr_db=psnr_db, steps_per_s=rate)
+
+
+def _one_step(job: _Job) -> Tensor:
+    settings, state, processes = job.objective.settings, job.state, job.processes
+    rng = np.random.default_rng([settings.seed, state.step, processes.rank])
+    share = settings.batch // processes.count
     lr_patch, hr_patch = sample_batch(
-        pairs, scale=scale, batch=settings.batch // processes.count, lr_px=settings.lr_px, rng=rng
+        job.pairs, scale=job.scale, batch=share, lr_px=settings.lr_px, rng=rng
     )
-    lr = torch.from_numpy(lr_patch).to(device, memory_format=torch.channels_last)
-    hr = torch.from_numpy(hr_patch).to(device)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate_at(step, settings)
-    fast = step < settings.bfloat16_share * settings.steps
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast):
-        loss = objective(lr, hr)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    _average_gradients(objective.student, processes.count)
-    nn.utils.clip_grad_norm_(objective.student.parameters(), GRADIENT_NORM_LIMIT)
-    optimizer.step()
+    lr = torch.from_numpy(lr_patch).to(job.device, memory_format=torch.channels_last)
+    hr = torch.from_numpy(hr_patch).to(job.device)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate_at(state.step, settings)
+    fast = state.step < settings.bfloat16_share * settings.steps
+    with torch.autocast(job.device.type, dtype=torch.bfloat16, enabled=fast):
+        loss = job.objective(lr, hr)
+    state.optimizer.zero_grad()
+    loss.backward()
+    _average_gradients(state.student, processes.count)
+    nn.utils.clip_grad_norm_(state.student.parameters(), GRADIENT_NORM_LIMIT)
+    state.optimizer.step()
+    _update_average(state.average, state.student, state.step, settings.ema)
+    state.step += 1
     return loss.detach()
 
 

@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from toolkit.model.bridge import sizes
 from toolkit.model.bridge.importer import item_of
-from toolkit.model.bridge.operators import OPERATORS
+from toolkit.model.bridge.operator_table import OPERATORS
 from toolkit.model.bridge.opset import Array
 from toolkit.model.bridge.writers import Call, writer_of
 

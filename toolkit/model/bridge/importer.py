@@ -16,7 +16,7 @@ from torch import fx, nn
 from toolkit.errors import UserError, raise_all
 from toolkit.model.bridge import sizes
 from toolkit.model.bridge.layers import LAYERS
-from toolkit.model.bridge.operators import OPERATORS, Operator
+from toolkit.model.bridge.operator_table import OPERATORS, Operator
 from toolkit.model.bridge.opset import Array, Node
 from toolkit.model.bridge.reading import Graph
 

@@ -13,7 +13,7 @@ import torch
 from onnx import numpy_helper
 
 from toolkit.errors import UserError
-from toolkit.model.bridge.operators import OPERATORS
+from toolkit.model.bridge.operator_table import OPERATORS
 from toolkit.model.bridge.opset import (
     NEWEST,
     OLDEST,
