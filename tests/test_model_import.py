@@ -556,6 +556,59 @@ def test_strided_slices_become_space_to_depth(tmp_path, reader):
     assert_same(model, found.model)
 
 
+def test_a_crop_to_a_multiple_is_not_taken_for_idle(tmp_path):
+    """Padded to a multiple of 4 and cropped again: without effect at all round sizes."""
+    nodes = [
+        node("Shape", "lr", "size", start=2),
+        node("Mod", "size four", "over"),
+        node("Sub", "four over", "lack"),
+        node("Mod", "lack four", "need"),
+        node("Concat", "front need", "pads", axis=0),
+        node("Pad", "lr pads", "p", mode="reflect"),
+        node("SpaceToDepth", "p", "low", blocksize=4),
+        conv("low", "f", "w"),
+        node("DepthToSpace", "f", "big", blocksize=8, mode="CRD"),
+        node("Mul", "size twos", "ends"),
+        node("Slice", "big starts ends axes", "sr"),
+    ]
+    stored = [weights("w", 192, 48, 3, 3), ints("four", 4, 4), ints("front", 0, 0, 0, 0, 0, 0)]
+    stored += [ints("twos", 2, 2), ints("starts", 0, 0), ints("axes", 2, 3)]
+    model = model_of(nodes, stored)
+    found = imported(model, tmp_path)
+    for size in ((16, 20), (17, 23)):
+        assert_same(model, found.model, size=size)
+    assert found.contract.multiple_of == 4  # tiles must start where the blocks do
+
+
+def test_a_mirror_is_not_taken_for_idle(tmp_path):
+    turn = "start end axis back"
+    nodes = [
+        node("Slice", f"lr {turn}", "l"),
+        conv("l", "f", "w"),
+        node("Slice", f"f {turn}", "g"),
+        node("DepthToSpace", "g", "sr", blocksize=2, mode="CRD"),
+    ]
+    stored = [ints("start", -1), ints("end", -(1 << 40)), ints("axis", 3), ints("back", -1)]
+    model = model_of(nodes, [weights("w", 12, 3, 3, 3), *stored])
+    found = imported(model, tmp_path)
+    assert not any("left as it is" in warning for warning in found.warnings)
+    assert_same(model, found.model)
+
+
+def test_a_network_that_needs_double_precision_is_refused(tmp_path):
+    nodes = [
+        conv("lr", "f", "w"),
+        node("Cast", "f", "d", to=TensorProto.DOUBLE),
+        node("Add", "d big", "e"),
+        node("Sub", "e big", "g"),
+        node("Cast", "g", "h", to=TensorProto.FLOAT),
+        node("DepthToSpace", "h", "sr", blocksize=2, mode="CRD"),
+    ]
+    big = numpy_helper.from_array(np.array(1e7), "big")  # float32 has steps of 1 there
+    with pytest.raises(UserError, match="float32 unchanged: outputs differ by `"):
+        imported(model_of(nodes, [weights("w", 12, 3, 3, 3), big]), tmp_path)
+
+
 # ---- deconvolution
 
 
@@ -631,7 +684,7 @@ def test_sizes_baked_at_export_are_made_free(tmp_path):
     model = fixed_shuffle()
     found = imported(model, tmp_path)
     assert tile_of(found.model) is None and found.contract.minimum_px == 1
-    assert "Reshape" not in kinds(found.model)
+    assert not {"Reshape", "Shape"} & kinds(found.model).keys()
     assert_same(model, found.model, size=(12, 20))
     wide = picture(3, 30, 40)
     part = np.ascontiguousarray(wide[:, :, :12, :20])
@@ -711,6 +764,13 @@ def test_white_is_found_by_what_restores_a_picture(tmp_path):
 def test_a_network_that_restores_nothing_is_a_warning(tmp_path):
     found = imported(nearest(node("Mul", "u zero", "sr")), tmp_path)
     assert any("restore a picture" in warning for warning in found.warnings)
+
+
+def test_dependence_on_the_whole_picture_is_in_the_contract_and_said(tmp_path):
+    pool = node("GlobalAveragePool", "u", "mean", name="pool")
+    found = imported(nearest(pool, node("Sub", "u mean", "sr")), tmp_path)
+    assert found.contract.halo_px is None
+    assert any("`GlobalAveragePool` at node `pool`" in warning for warning in found.warnings)
 
 
 def test_minimum_and_multiple_are_found_by_running(tmp_path):

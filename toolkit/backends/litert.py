@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,12 +25,13 @@ from toolkit.model.contract import DType, ImageContract, IoContract, TensorSpec
 from toolkit.model.graph import specialise
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan
+from toolkit.quant.carried import snapped, without_rounded
 
 if TYPE_CHECKING:
     from toolkit.spec.target import Build, Target
 
-TOOLS = ("ai-edge-litert", "flatbuffers", "onnx", "onnxruntime")
-VERSION = 1
+TOOLS = ("ai-edge-litert", "flatbuffers", "onnx", "onnxruntime", "onnxslim")
+VERSION = 2
 # Two float runtimes add in different orders; a wrong lowering is off by a thousand times more.
 EQUAL = 1e-4
 
@@ -69,7 +70,8 @@ def _lower_build(
             where="target, build with backend `litert`",
             hint="write `layout: nhwc` and a tile such as `tile: [128, 128]`",
         )
-    model = specialise(onnx.load(network.path), *build.tile)
+    spine = onnx.load(network.path)
+    model = specialise(without_rounded(spine), *build.tile)
     graph = float_graph(model)
     random = np.random.default_rng(0)
     shape = graph.tensors[graph.input].shape
@@ -79,7 +81,10 @@ def _lower_build(
     _prove(content, model, lowered)
     artefacts = [_store(lowered, content, "float32", out / f"{stem}.float32.tflite")]
     if plan is not None:
-        integer = _surviving(lowered, plan, build)
+        # Carried integers lie on per-channel grids; a per-tensor file rounds its weights itself.
+        integers = snapped(spine, skip=plan.float_nodes) if build.per_channel else spine
+        rounded = specialise(without_rounded(integers), *build.tile)
+        integer = _surviving(replace(lowered, graph=float_graph(rounded)), plan, build)
         artefacts.append(_store(lowered, integer, build.io_dtype, out / f"{stem}.int8.tflite"))
     return artefacts
 

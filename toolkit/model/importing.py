@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from toolkit.model.graph import (
     tile_of,
     with_input_shape,
 )
-from toolkit.model.movement import recognised
+from toolkit.model.movement import chains, recognised
 from toolkit.model.movement_forms import replaced
 from toolkit.model.opset import at_opset
 from toolkit.model.original import ImageInput, Sample, difference, image_input, samples_of
@@ -59,9 +59,15 @@ class _Proof:
     trials: Trials
     samples: tuple[Sample, ...]
     tolerance: float
+    known: dict[int, tuple[onnx.ModelProto, str]] = field(default_factory=dict)
 
     def failure(self, network: onnx.ModelProto) -> str:
-        """Why `network` is not the original, or an empty string."""
+        """Why `network` is not the original, or an empty string; each network is run once."""
+        if id(network) not in self.known:
+            self.known[id(network)] = (network, self._failure(network))
+        return self.known[id(network)][1]
+
+    def _failure(self, network: onnx.ModelProto) -> str:
         try:
             worst = difference(network, self.samples, self.trials)
         except TrialFailed as failure:
@@ -244,17 +250,21 @@ def _shuffled(model: onnx.ModelProto, proof: _Proof, warnings: list[str]) -> onn
 def _without_idle(
     model: onnx.ModelProto, proof: _Proof, warnings: list[str]
 ) -> onnx.ModelProto | None:
+    if len(proof.samples) < 2 or not any(n.op_type in IDLE_KINDS for n in model.graph.node):
+        return None
     try:
         seen = [proof.trials.observe(model, sample.tensor) for sample in proof.samples]
     except TrialFailed:
         return None
-    return without_idle(model, [one.shapes for one in seen]) if len(seen) > 1 else None
+    return without_idle(model, [one.shapes for one in seen])
 
 
 def _known_movements(
     model: onnx.ModelProto, proof: _Proof, warnings: list[str]
 ) -> onnx.ModelProto | None:
     """Every recognised chain replaced; one by one only if together they do not prove equal."""
+    if not chains(model):
+        return None
     try:
         seen = proof.trials.observe(model, proof.samples[-1].tensor)
     except TrialFailed:

@@ -134,7 +134,7 @@ def _shrinking(index: Array, channels: int, plane: Array, block: int) -> Meaning
 
 
 def chains(model: onnx.ModelProto) -> list[Chain]:
-    """The longest chains with one source, last ones of the graph first."""
+    """The longest chains with one source that are no single known operator, last ones first."""
     graph = model.graph
     stored = {tensor.name for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
@@ -147,7 +147,7 @@ def chains(model: onnx.ModelProto) -> list[Chain]:
         for result in node.output:
             if node.op_type in MOVING and (result in ends or result not in moved):
                 chain = _traced(result, makers, stored, order)
-                if chain is not None:
+                if chain is not None and not _is_plain(chain):
                     found.append(chain)
     return found
 
@@ -216,7 +216,7 @@ def recognised(model: onnx.ModelProto, seen: Observed, trials: Trials) -> list[F
     """Chains that a shorter or better known form can replace."""
     found = []
     for chain in chains(model):
-        index = None if _is_plain(chain) else index_of(chain, model, seen, trials)
+        index = index_of(chain, model, seen, trials)
         if index is None:
             continue
         _, channels, height, width = seen.shapes[chain.source]

@@ -67,7 +67,7 @@ def _lines(
     picture = shapes[image][2 + axis]
     lines = {image: _Line(place=2 + axis, density=Fraction(1), surplus=Fraction(0))}
     for node in model.graph.node:
-        carried = {n: Carried(place=lines[n].place) for n in node.input if n in lines}
+        carried = _carried(node, lines)
         if not carried:
             continue
         step = step_of(node, carried, shapes, stored, axis)
@@ -84,6 +84,11 @@ def _lines(
     return lines
 
 
+def _carried(node: onnx.NodeProto, lines: Mapping[str, _Line]) -> dict[str, Carried]:
+    found = {name: lines[name] for name in node.input if name in lines}
+    return {n: Carried(place=line.place, short=line.surplus < 0) for n, line in found.items()}
+
+
 def _reach(
     model: onnx.ModelProto,
     shapes: Mapping[str, Shape],
@@ -94,7 +99,7 @@ def _reach(
     period = math.lcm(*(line.density.denominator for line in lines.values()))
     spans = {model.graph.input[0].name: _Span(period, [(q, q) for q in range(period)])}
     for node in model.graph.node:
-        carried = {n: Carried(place=lines[n].place) for n in node.input if n in lines}
+        carried = _carried(node, lines)
         if not carried:
             continue
         step = step_of(node, carried, shapes, stored, axis)

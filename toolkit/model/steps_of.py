@@ -30,9 +30,10 @@ class WholePicture(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:
-    """A tensor that carries the picture, and on which of its axes."""
+    """A tensor that carries the picture, on which of its axes, and whether a crop made it short."""
 
     place: int
+    short: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,8 +227,18 @@ def _pad(here: _Place) -> Step:
     pads = here.integers(1)
     rank = len(here.before)
     axes = here.integers(3) if len(here.node.input) > 3 and here.node.input[3] else range(rank)
-    before = dict(zip(axes, pads[: len(pads) // 2], strict=True)).get(here.place, 0)
-    return Step(place=here.place, factor=Fraction(1), taps=lambda o: (o - before, o - before))
+    half = len(pads) // 2
+    before = dict(zip(axes, pads[:half], strict=True)).get(here.place, 0)
+    after = dict(zip(axes, pads[half:], strict=True)).get(here.place, 0)
+    # Mirrored rows lie as far inside as they stand outside, which other reach covers, unless the
+    # border itself was cropped inwards.
+    mirrored = attributes(here.node).get("mode", "constant") != "constant"
+    more = 2 * max(before, after) if mirrored and here.carried[here.source].short else 0
+    return Step(
+        place=here.place,
+        factor=Fraction(1),
+        taps=lambda o: (o - before - more, o - before + more),
+    )
 
 
 def _slice(here: _Place) -> Step:

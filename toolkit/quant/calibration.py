@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from toolkit.errors import UserError
 from toolkit.quant.ort_session import quiet_session
-from toolkit.quant.view import Array, GraphView
+from toolkit.quant.view import Array, GraphView, copied
 
 Batch = npt.NDArray[np.float32]
 Function = Callable[[Array], Array]
@@ -35,8 +35,7 @@ class Span:
 
 
 def _with_outputs(graph: GraphView, tensors: Iterable[str]) -> onnx.ModelProto:
-    probed = onnx.ModelProto()
-    probed.CopyFrom(graph.model)
+    probed = copied(graph.model)
     del probed.graph.output[:]
     for name in tensors:
         probed.graph.output.add().CopyFrom(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from toolkit.quant.view import Array, set_constant
+from toolkit.quant.view import Array, copied, set_constant
 
 ROUNDED_KEY = "edgesr.int8_weights"
 
@@ -43,8 +43,7 @@ def keep_rounded(model: onnx.ModelProto, rounded: Mapping[str, RoundedWeights]) 
 
 def without_rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy without the metadata of `keep_rounded`: what a float artefact stores."""
-    clean = onnx.ModelProto()
-    clean.CopyFrom(model)
+    clean = copied(model)
     kept = [entry for entry in clean.metadata_props if entry.key != ROUNDED_KEY]
     del clean.metadata_props[:]
     clean.metadata_props.extend(kept)

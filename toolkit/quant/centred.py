@@ -15,7 +15,7 @@ from onnx import helper
 
 from toolkit.model.quant_plan import TensorRange
 from toolkit.quant.carried import set_bias
-from toolkit.quant.view import GraphView, attribute, set_constant, view
+from toolkit.quant.view import GraphView, attribute, copied, set_constant, view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,7 @@ def with_centred_input(graph: GraphView, *, white: float) -> Centred:
     if not heads:
         return Centred(graph=graph, ranges={})
     shift = white * 128 / 255
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
+    model = copied(graph.model)
     source = f"{graph.input}.centred"
     set_constant(model, f"{source}.shift", np.array(shift, np.float32))
     subtract = helper.make_node("Sub", [graph.input, f"{source}.shift"], [source], source)

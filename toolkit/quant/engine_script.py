@@ -41,7 +41,7 @@ find_trtexec() {
 # trtexec prints its release as vMMmmpp: v100300 is 10.3.0, v8602 is 8.6.2.
 trt_release() {
   local digits
-  digits="$$("$$1" --help 2>&1 | sed -n 's/.*TensorRT v\([0-9]*\)\].*/\1/p' | head -n 1)"
+  digits="$$("$$1" --help 2>&1 | sed -n 's/.*TensorRT v\([0-9]*\)\].*/\1/p' | head -n 1 || true)"
   [[ -n "$$digits" ]] || fail "cannot read the TensorRT release from $$1" 3
   if ((digits >= 100000)); then
     printf '%d.%d\n' "$$((digits / 10000))" "$$((digits / 100 % 100))"

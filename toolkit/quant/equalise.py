@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from toolkit.quant.calibration import Span
-from toolkit.quant.view import Array, GraphView, attribute, set_constant
+from toolkit.quant.view import Array, GraphView, attribute, copied, set_constant
 
 SCALE_LIMIT = 1e4  # a channel that is (nearly) dead is not blown up beyond this
 CHANNELWISE = {
@@ -230,8 +230,7 @@ def _scale_conv(
 
 def apply_scales(graph: GraphView, scales: Mapping[str, Array]) -> onnx.ModelProto:
     """The same network with every channel multiplied by its factor, folded into convolutions."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
+    model = copied(graph.model)
     for node in graph.nodes:
         if node.op_type not in ("Conv", "ConvTranspose") or node.output[0] not in scales:
             continue

@@ -6,6 +6,8 @@ import warnings
 
 import onnx
 
+from toolkit.quant.view import copied
+
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` that computes in float16, with casts after its input and before its output.
@@ -14,8 +16,7 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one line per weight that float16 rounds to zero
         converted: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)

@@ -10,9 +10,10 @@ import onnx
 from toolkit.contracts import Artefact, Precision
 from toolkit.model.contract import ImageContract, IoContract, TensorSpec
 from toolkit.quant.ort_session import quiet_session
-from toolkit.quant.view import fix_size, with_names
+from toolkit.quant.view import copied, fix_size, with_names
 from toolkit.spec.target import Build, Target
 
+IR_VERSION = 8  # the one opset 17 came with; boards' parsers refuse files that claim a newer one
 FREE_SIZE_PX = (360, 640)  # where a file's sizes are free, work is counted at this input
 
 
@@ -49,7 +50,8 @@ def store_onnx(
 ) -> Artefact:
     """Write one ONNX artefact; the bytes depend on the model and the build's tile alone."""
     tile = build.tile
-    stored = onnx.shape_inference.infer_shapes(fix_size(model, *tile)) if tile else model
+    stored = onnx.shape_inference.infer_shapes(fix_size(model, *tile)) if tile else copied(model)
+    stored.ir_version = IR_VERSION
     path.write_bytes(stored.SerializeToString(deterministic=True))
     contract = nchw_contract(model, image, tile)
     return Artefact(path=path, backend=build.backend, precision=precision, contract=contract)
@@ -83,8 +85,7 @@ def _seen_shapes(
     model: onnx.ModelProto, names: list[str], size_px: tuple[int, int]
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of float tensors, from running `model` on a black picture."""
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
+    probed = copied(model)
     picture = probed.graph.input[0]
     channels = picture.type.tensor_type.shape.dim[1].dim_value
     del probed.graph.output[:]

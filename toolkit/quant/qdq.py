@@ -16,7 +16,7 @@ from toolkit.quant.carried import snapped, without_rounded
 from toolkit.quant.centred import with_centred_input
 from toolkit.quant.placement import Placement, place, tail_tensors
 from toolkit.quant.schemes import QdqScheme
-from toolkit.quant.view import Array, GraphView, attribute, view, with_names
+from toolkit.quant.view import Array, GraphView, attribute, copied, view, with_names
 
 BIAS_LIMIT = 2.0**30  # int32 biases stay within half their range
 LEAST_STEP = 1e-12
@@ -164,8 +164,7 @@ def _write_node(writer: Writer, original: onnx.NodeProto) -> None:
 def _without_final_clip(graph: GraphView, scheme: QdqScheme) -> GraphView:
     """Drop Clips of the picture: the output's grid ends where they would cut."""
     tail = tail_tensors(graph, scheme)
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
+    model = copied(graph.model)
     for node in list(model.graph.node):
         if node.op_type != "Clip" or node.output[0] not in tail or node.input[0] not in tail:
             continue
@@ -209,8 +208,7 @@ def quantized_model(
 
 
 def _assembled(writer: Writer) -> onnx.ModelProto:
-    model = onnx.ModelProto()
-    model.CopyFrom(writer.graph.model)
+    model = copied(writer.graph.model)
     del model.graph.node[:]
     del model.graph.value_info[:]
     model.graph.node.extend(writer.nodes)

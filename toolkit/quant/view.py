@@ -49,6 +49,13 @@ class GraphView:
         return readers[0] if len(readers) == 1 and tensor != self.output else None
 
 
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that can be edited."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     """Value of an attribute, or `default` where the node has none of that name."""
     for candidate in node.attribute:
@@ -59,8 +66,7 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
 
 def with_names(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which every node has a name of its own, and constants are initializers."""
-    named = onnx.ModelProto()
-    named.CopyFrom(model)
+    named = copied(model)
     kept: list[onnx.NodeProto] = []
     seen: set[str] = set()
     for node in named.graph.node:
@@ -121,8 +127,7 @@ def set_constant(model: onnx.ModelProto, name: str, value: Array) -> None:
 
 def fix_size(model: onnx.ModelProto, height: int, width: int) -> onnx.ModelProto:
     """A copy whose input is (1, C, height, width); other sizes are left to inference."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
+    fixed = copied(model)
     shape = fixed.graph.input[0].type.tensor_type.shape
     for axis, size in ((0, 1), (2, height), (3, width)):
         shape.dim[axis].Clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from toolkit.run.sources import Spine, label, spine_of
 from toolkit.run.steps import Transformed, transform
 from toolkit.run.store import Store
 from toolkit.run.walk import Listener, Planned, Walk
+from toolkit.spec.gate_table import gates_for
 from toolkit.spec.recipe import Recipe
 from toolkit.spec.target import Target
 
@@ -115,6 +116,7 @@ def _one_target(
 ) -> Outcome:
     from toolkit.run.assemble import assemble
 
+    recipe = replace(recipe, gates=gates_for(recipe.gates, target))
     try:
         with walk.store.scratch() as folder:
             stem = label(recipe.network)

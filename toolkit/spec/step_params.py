@@ -121,6 +121,12 @@ DISTILL = Table(
             default=0.0,
         ),
         _THREADS,
+        Field(
+            name="processes",
+            kind=Number(whole=True, low=1, high=64),
+            help="Processes that train together on this machine, each with its share of a batch.",
+            default=1,
+        ),
         _SEED,
     ),
     rules=(
