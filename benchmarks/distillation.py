@@ -79,6 +79,11 @@ def told(progress: Progress, seed: int, *, teacher: bool) -> None:
         print(f"seed {seed} {kind} teacher: {progress.done} {progress.note}", file=sys.stderr)
 
 
+def set_name(folder: Path) -> str:
+    """`Set5` for both `Set5` and `Set5/HR`."""
+    return folder.parent.name if folder.name == "HR" else folder.name
+
+
 def psnr_db(spine: Path, folder: Path) -> float:
     """Mean Y-PSNR of a spine file on a folder of HR pictures, in ONNX Runtime."""
     artefact = spine_artefact(Spine(path=spine, digest=sha256_file(spine)))

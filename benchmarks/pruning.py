@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 import onnx
-from distillation import charts, psnr_db
+from distillation import charts, psnr_db, set_name
 
-from toolkit.contracts import StepInput
+from toolkit.contracts import Progress, StepInput
 from toolkit.digest import sha256_file
 from toolkit.images.sets import shipped
 from toolkit.model.facts import network_facts
@@ -54,6 +54,12 @@ def pruned(images: Path, ratio: float, steps: int, out: Path) -> Path:
     )
     prune.run(given, out)
     return out / "network.onnx"
+
+
+def told(progress: Progress) -> None:
+    """One line now and then."""
+    if progress.done % 500 == 0:
+        print(progress.done, progress.total, progress.note, file=sys.stderr)
 
 
 def main() -> None:

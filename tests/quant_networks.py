@@ -38,9 +38,11 @@ class Graph:
         self.constants[name] = value
         return name
 
-    def conv(self, source, name, into, out, kernel=3, *, gain=1.0, sizes=None):
-        """`sizes` multiplies output channels, to make some loud and some quiet."""
+    def conv(self, source, name, into, out, kernel=3, *, gain=1.0, sizes=None, undo=None):
+        """`sizes` multiplies output channels, to make some loud; `undo` divides input channels."""
         weight = self.rng.normal(0, gain / (kernel * into**0.5), (out, into, kernel, kernel))
+        if undo is not None:
+            weight = weight / undo[None, :, None, None]
         bias = self.rng.normal(0, 0.05, out)
         if sizes is not None:
             weight, bias = weight * sizes[:, None, None, None], bias * sizes
@@ -79,8 +81,8 @@ def anchored(*, loud=1.0, activation="Relu", channels=3, seed=0):
         return g.node(activation, [source], name)
 
     a = active(g.conv("lr", "head", channels, 12, 5, sizes=sizes), "a")
-    b = active(g.conv(a, "body", 12, 12, gain=0.7 / loud, sizes=sizes), "b")
-    tail = g.conv(b, "tail", 12, channels * 4, gain=0.2 / loud)
+    b = active(g.conv(a, "body", 12, 12, gain=1.0, sizes=sizes, undo=sizes), "b")
+    tail = g.conv(b, "tail", 12, channels * 4, gain=0.5, undo=sizes)
     for c in range(channels):
         ends = [g.constant(f"at{c}{i}", np.array([c + i], np.int64)) for i in range(2)]
         g.node("Slice", ["lr", *ends, g.constant("axis", np.array([1], np.int64))], f"lr{c}")

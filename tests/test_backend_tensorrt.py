@@ -120,8 +120,10 @@ def board(made, tmp_path):
         tool.write_text(FAKE_TRTEXEC.format(digits=digits))
         tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
         environment = {
-            **os.environ, "TRTEXEC": str(tool) if digits else "/nowhere", "CALLS": str(tmp_path / "calls"),
-        }  # fmt: skip
+            **os.environ,
+            "TRTEXEC": str(tool) if digits else "/nowhere",
+            "CALLS": str(tmp_path / "calls"),
+        }
         return subprocess.run(
             ["bash", str(script)], capture_output=True, text=True, env=environment, check=False
         )

@@ -78,7 +78,7 @@ def test_equalised_network_is_equal_in_float_and_its_channels_are_of_one_size(ac
         return size.max() / size.min()
 
     assert spread(model) > 10
-    assert spread(scaled) < (1.01 if activation == "Relu" else 8)
+    assert spread(scaled) < (1.01 if activation == "Relu" else spread(model) / 2)
 
 
 def test_residual_adds_tie_their_operands_to_one_scale():
@@ -101,7 +101,7 @@ def test_two_times_the_step_gives_the_same_digests(tmp_path):
 
 
 def test_plan_pins_the_picture_and_names_what_it_was_made_from(tmp_path):
-    network, plan, facts = quantized(anchored(), tmp_path)
+    _, plan, facts = quantized(anchored(), tmp_path)
     assert plan.ranges["lr"] == plan.ranges["sr"] == TensorRange(low=0.0, high=1.0)
     assert {"head", "a", "body", "b", "tail", "total"} <= set(plan.ranges)
     assert facts["equalised"]
@@ -128,7 +128,7 @@ def test_equalising_and_rounding_bring_back_what_plain_int8_loses(model, tmp_pat
 
 def test_rounding_by_covariance_keeps_the_output_better_than_the_nearest_integers():
     rng = np.random.default_rng(0)
-    mixing = rng.normal(0, 1, (40, 40)) * np.geomspace(1, 0.03, 40)
+    mixing = rng.normal(0, 1, (40, 40)) * np.geomspace(1, 0.003, 40)
     inputs = rng.normal(0, 1, (4000, 40)) @ mixing.T
     weight = rng.normal(0, 1, (6, 40))
     whole, steps = round_rows(weight, np.cov(inputs.T))
@@ -158,7 +158,7 @@ def test_carried_integers_come_back_from_the_snapped_weights(tmp_path):
 
 
 def test_mean_of_the_rounding_error_goes_into_the_bias(tmp_path):
-    network, plan, _ = quantized(anchored(loud=5.0), tmp_path)
+    network, _, _ = quantized(anchored(loud=5.0), tmp_path)
     model = with_names(onnx.load(network.path))
     rounded = kept_rounded(model)["node_body"]
     values = constants(model)

@@ -48,6 +48,7 @@ def _openvino() -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
+        import openvino.frontend
     except ImportError as problem:
         raise EnvironmentFailure(
             f"OpenVINO does not load: {problem}", hint="`edgesr doctor` tells what is missing"
@@ -67,9 +68,10 @@ def _store(
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source.onnx"
         onnx.save(fix_size(model, *tile) if tile else model, source)
+        refusals = (RuntimeError, ov.frontend.OpConversionFailure, ov.frontend.GeneralFailure)
         try:
             converted = ov.convert_model(source)
-        except RuntimeError as problem:
+        except refusals as problem:
             raise UserError(
                 f"OpenVINO cannot convert the network: {str(problem).strip().splitlines()[-1]}",
                 where=path.name,

@@ -134,28 +134,50 @@ def _write_weights(writer: Writer, node: onnx.NodeProto, input_step: np.float32)
         )
 
 
-def _write_node(writer: Writer, original: onnx.NodeProto) -> None:
-    node = onnx.NodeProto()
-    node.CopyFrom(original)
-    graph = writer.graph
-    if (
-        node.name in writer.placement.kernels
-        and len(node.input) > 1
-        and node.input[1] in graph.constants
-    ):
-        _write_weights(
-            writer, node, grid_of(writer.placement.grids[node.input[0]], writer.scheme).step
-        )
-    grids = writer.placement.grids
+def _float_source(writer: Writer, node: onnx.NodeProto) -> str:
+    """Where a convolution that stays float reads a tensor that others read in 8 bits.
+
+    ONNX Runtime quantizes the float weights of whatever convolution reads a DequantizeLinear with
+    one step (its WeightBiasQuantization, per tensor), so this one gets a step per channel.
+    """
+    name, graph = str(node.input[0]), writer.graph
+    if name == graph.input or not writer.scheme.writes_int8:
+        return name
+    out = f"{name}.for.{node.name}"
+    weight = graph.constants[node.input[1]]
+    is_conv = node.op_type == "Conv"
+    channels = weight.shape[1] * attribute(node, "group", 1) if is_conv else weight.shape[0]
+    grid = grid_of(writer.placement.grids[name], writer.scheme)
+    steps, zeros = np.full(channels, grid.step), np.full(channels, grid.zero_point)
+    return writer.dequantize(f"{name}.q", steps, zeros, out, 1)
+
+
+def _write_inputs(writer: Writer, node: onnx.NodeProto) -> None:
+    """Make `node` read restored 8-bit tensors, and integer weights where it is a kernel."""
+    graph, grids = writer.graph, writer.placement.grids
+    has_weight = len(node.input) > 1 and node.input[1] in graph.constants
+    if has_weight and node.name in writer.placement.kernels:
+        step = grid_of(grids[node.input[0]], writer.scheme).step
+        _write_weights(writer, node, step)
+    elif has_weight and node.op_type in ("Conv", "ConvTranspose") and node.input[0] in grids:
+        node.input[0] = _float_source(writer, node)
+        return
     for index, name in enumerate(node.input):
         if name in grids and name != graph.output:
             node.input[index] = f"{name}.dq"
+
+
+def _write_node(writer: Writer, original: onnx.NodeProto) -> None:
+    node = onnx.NodeProto()
+    node.CopyFrom(original)
+    grids, picture = writer.placement.grids, writer.graph.output
+    _write_inputs(writer, node)
     for index, name in enumerate(original.output):
-        if name in grids and name == graph.output:
+        if name in grids and name == picture:
             node.output[index] = f"{name}.float"
     writer.nodes.append(node)
     for name in original.output:
-        if name in grids and name == graph.output:
+        if name in grids and name == picture:
             writer.round_trip(name, f"{name}.float", name)
         elif name in grids:
             writer.round_trip(name, name, f"{name}.dq")

@@ -85,18 +85,21 @@ def with_names(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _picture_dependent(model: onnx.ModelProto) -> dict[str, int]:
-    """Rank of every float32 tensor whose values depend on the input's values."""
+    """Rank of every float32 tensor whose values depend on the picture, in topological order."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     known = {v.name: v.type.tensor_type for v in (*inferred.value_info, *inferred.output)}
-    depends = {model.graph.input[0].name}
+    picture = model.graph.input[0].name
+    depends = {picture}
+    ranks = {picture: 4}
     for node in model.graph.node:
-        if node.op_type not in ("Shape", "Size") and depends & set(node.input):
-            depends.update(node.output)
-    return {
-        name: len(known[name].shape.dim) if known[name].HasField("shape") else 4
-        for name in depends
-        if name in known and known[name].elem_type == onnx.TensorProto.FLOAT
-    } | {model.graph.input[0].name: 4}
+        if node.op_type in ("Shape", "Size") or not depends & set(node.input):
+            continue
+        depends.update(node.output)
+        for name in node.output:
+            kind = known.get(name)
+            if kind is not None and kind.elem_type == onnx.TensorProto.FLOAT:
+                ranks[name] = len(kind.shape.dim) if kind.HasField("shape") else 4
+    return ranks
 
 
 def view(model: onnx.ModelProto) -> GraphView:
