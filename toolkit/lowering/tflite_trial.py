@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.child import die_with_parent
+
 TIMEOUT_S = 300.0
 TAIL_CHARS = 400
 
@@ -54,4 +56,5 @@ def main(file: str, given: str, made: str) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     main(*sys.argv[1:])

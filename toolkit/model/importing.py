@@ -30,6 +30,7 @@ from toolkit.model.opset import at_opset
 from toolkit.model.original import ImageInput, Sample, difference, image_input, samples_of
 from toolkit.model.probe import probed_contract
 from toolkit.model.rewrite import (
+    IDLE_KINDS,
     batchnorm_to_affine,
     deconvolution_to_shuffle,
     to_float32,

@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from toolkit.child import die_with_parent
+
 Array = npt.NDArray[Any]
 
 RUN_LIMIT_S = 60.0
@@ -280,4 +282,5 @@ def _slim(request: dict[str, str], sessions: dict[str, Any]) -> dict[str, Any]:
 _DOES = {"run": _run, "observe": _observe, "slim": _slim}
 
 if __name__ == "__main__":
+    die_with_parent()
     _serve()

@@ -9,7 +9,7 @@ while that lowers the loss. Written from the paper.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from toolkit.quant.view import Array, GraphView, attribute
 Matrix = npt.NDArray[np.float64]
 SAMPLES = 24_000  # input vectors per layer over all patches: 40 for each entry of a 3x3x64 kernel
 LARGEST_INPUT = 1152  # columns: a 3 x 3 kernel over 128 channels; beyond it plain rounding is kept
+BLOCK_VALUES = 1 << 20
 DAMPING = 0.003  # of the mean variance, so that flat directions are not overfitted
 STEP_FACTORS = (1.0, 0.92, 0.84)
 SWEEPS = 2
@@ -31,26 +32,45 @@ SWEEPS = 2
 class Moments:
     """Running sum and sum of products of one layer's input vectors, per group."""
 
-    count: int
     total: Matrix  # (groups, columns)
     product: Matrix  # (groups, columns, columns)
+    count: int = 0
+    waiting: list[Array] = field(default_factory=list)
 
-    def add(self, vectors: Matrix) -> None:
-        """vectors: (groups, samples, columns)."""
+    def add(self, vectors: Array) -> None:
+        """vectors: (groups, samples, columns). They are multiplied in large blocks: each call of
+        a threaded BLAS costs a wait for the other threads, long on a busy machine."""
+        self.waiting.append(vectors)
+        if sum(block.size for block in self.waiting) >= BLOCK_VALUES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Add up what waits."""
+        if not self.waiting:
+            return
+        vectors = np.concatenate(self.waiting, axis=1).astype(np.float64)
+        self.waiting.clear()
         self.count += vectors.shape[1]
         self.total += vectors.sum(axis=1)
         for group, rows in enumerate(vectors):
-            self.product[group] += rows.T @ rows
+            self.product[group] += np.ascontiguousarray(rows.T) @ rows
 
     @property
     def mean(self) -> Matrix:
-        """(groups, columns)."""
+        """(groups, columns), of what is settled."""
         return self.total / self.count
 
     def covariance(self) -> Matrix:
-        """(groups, columns, columns)."""
-        mean = self.mean
-        return self.product / self.count - mean[:, :, None] * mean[:, None, :]
+        """(groups, columns, columns) of what is settled, damped to be positive definite."""
+        square, mean = self.product / self.count, self.mean
+        covariance: Matrix = square - mean[:, :, None] * mean[:, None, :]
+        diagonal = np.arange(square.shape[1])
+        size = square[:, diagonal, diagonal].mean(axis=1)
+        spread = covariance[:, diagonal, diagonal].mean(axis=1)
+        # the second term covers inputs that hardly vary, where rounding is larger than variance
+        damping = DAMPING * spread + 1e-7 * size + 1e-12
+        covariance[:, diagonal, diagonal] += damping[:, None]
+        return covariance
 
 
 def _groups_columns(graph: GraphView, node: onnx.NodeProto) -> tuple[int, int]:
@@ -77,7 +97,7 @@ def roundable(graph: GraphView) -> list[onnx.NodeProto]:
 
 def _conv_vectors(
     node: onnx.NodeProto, weight: Array, value: Array, samples: int, rng: np.random.Generator
-) -> Matrix:
+) -> Array:
     """`samples` random input windows of a convolution, (groups, samples, columns)."""
     kernel = weight.shape[2:]
     top, left, bottom, right = attribute(node, "pads", [0, 0, 0, 0])
@@ -93,17 +113,17 @@ def _conv_vectors(
     windows = padded[:, index[0][:, :, None], index[1][:, None, :]]  # (C, samples, kh, kw)
     groups = attribute(node, "group", 1)
     split = windows.reshape(groups, -1, *windows.shape[1:]).transpose(0, 2, 1, 3, 4)
-    return split.reshape(groups, samples, -1).astype(np.float64)
+    return np.ascontiguousarray(split.reshape(groups, samples, -1))
 
 
 def _vectors(
     graph: GraphView, node: onnx.NodeProto, value: Array, samples: int, rng: np.random.Generator
-) -> Matrix:
+) -> Array:
     weight = graph.constants[node.input[1]]
     if node.op_type == "Conv":
         return _conv_vectors(node, weight, value, samples, rng)
     rows = value.reshape(-1, value.shape[-1])
-    return rows[rng.integers(0, len(rows), samples)][None].astype(np.float64)
+    return np.ascontiguousarray(rows[rng.integers(0, len(rows), samples)][None])
 
 
 def gather_moments(
@@ -115,7 +135,7 @@ def gather_moments(
     for node in nodes:
         groups, columns = _groups_columns(graph, node)
         zeros = np.zeros((groups, columns, columns))
-        moments[node.name] = Moments(count=0, total=np.zeros((groups, columns)), product=zeros)
+        moments[node.name] = Moments(total=np.zeros((groups, columns)), product=zeros)
     source = None
     for patch in patches:
         source = source or probe(graph, dict.fromkeys(n.input[0] for n in nodes), patch)
@@ -123,6 +143,8 @@ def gather_moments(
             for node in nodes:
                 if node.input[0] == name:
                     moments[node.name].add(_vectors(graph, node, value, per_patch, rng))
+    for found in moments.values():
+        found.settle()
     return moments
 
 
@@ -168,19 +190,17 @@ def round_rows(weight: Matrix, covariance: Matrix) -> tuple[Matrix, Matrix]:
     Several steps per row are tried, from the one that keeps the largest weight down to 0.84 of it.
     Each row holds one integer of 127, so that its step can be read back from its largest weight.
     """
-    spread = max(DAMPING * float(np.trace(covariance)) / len(covariance), 1e-12)
-    damped = covariance + np.eye(len(covariance)) * spread
-    order = np.argsort(-np.diag(damped), kind="stable")
-    factor = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    order = np.argsort(-np.diag(covariance), kind="stable")
+    factor = np.linalg.cholesky(np.linalg.inv(covariance[np.ix_(order, order)])).T
     full: Matrix = np.maximum(np.abs(weight).max(axis=1) / 127, 1e-12)
     tries = len(STEP_FACTORS)
     rows = np.tile(weight, (tries, 1))
     steps = np.outer(STEP_FACTORS, full).ravel().astype(np.float32).astype(np.float64)
-    whole = _descend(rows, _carry_rounding(rows, steps, factor, order), steps, damped)
+    whole = _descend(rows, _carry_rounding(rows, steps, factor, order), steps, covariance)
     plain = np.clip(np.round(weight / full[:, None]), -127, 127)
     whole, rows = np.concatenate([whole, plain]), np.concatenate([rows, weight])
     steps = np.concatenate([steps, full.astype(np.float32)])
-    loss = _losses(rows - whole * steps[:, None], damped)
+    loss = _losses(rows - whole * steps[:, None], covariance)
     loss[np.abs(whole).max(axis=1) < 127] = np.inf
     loss[-len(weight) :] = np.minimum(loss[-len(weight) :], np.finfo(np.float64).max)
     best = loss.reshape(tries + 1, -1).argmin(axis=0) * len(weight) + np.arange(len(weight))

@@ -104,7 +104,9 @@ def _module_as_onnx(source: NetworkSource) -> Any:
 
     channels = 1 if source.color == "luma" else 3
     if source.file is not None:
-        module = load_network(source.file, arch=source.arch, scale=source.scale, hyper=source.hyper or None)
+        module = load_network(
+            source.file, arch=source.arch, scale=source.scale, hyper=source.hyper or None
+        )
         first = next(p for p in module.parameters() if p.dim() == 4)
         return to_onnx(module, channels=first.shape[1], scale=source.scale)
     if source.arch is None:

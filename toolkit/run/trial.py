@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolkit.child import die_with_parent
 from toolkit.contracts import Artefact
 from toolkit.errors import UserError
 from toolkit.model.contract import io_contract
@@ -119,4 +120,5 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     print(json.dumps(_answer(json.load(sys.stdin))))  # noqa: T201
