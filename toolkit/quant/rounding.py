@@ -225,10 +225,12 @@ def _rounded(weight: Array, bias: Array | None, moments: Moments, kind: str) -> 
     )
 
 
-def round_weights(graph: GraphView, patches: list[Batch]) -> dict[str, RoundedWeights]:
-    """Rounded weights of every layer that can be studied, by node name."""
+def round_weights(
+    graph: GraphView, patches: Iterable[Batch], *, count: int
+) -> dict[str, RoundedWeights]:
+    """Rounded weights of every layer that can be studied, by node name; `count` patches come."""
     nodes = roundable(graph)
-    moments = gather_moments(graph, nodes, patches, max(64, SAMPLES // len(patches)))
+    moments = gather_moments(graph, nodes, patches, max(64, SAMPLES // count))
     result = {}
     for node in nodes:
         bias = graph.constants.get(node.input[2]) if len(node.input) > 2 else None

@@ -137,7 +137,7 @@ def run(given: StepInput, out: Path) -> dict[str, Any]:
             graph, spans = scaled, after
     model = graph.model
     if params["bias_correction"]:
-        rounded = round_weights(graph, list(_reported(patches, given, "weights")))
+        rounded = round_weights(graph, _reported(patches, given, "weights"), count=len(patches))
         facts["rounded_layers"] = len(rounded)
         model = keep_rounded(model, rounded)
     network = write_network(model, contract, out / "network.onnx")
