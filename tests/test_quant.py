@@ -152,7 +152,7 @@ def test_carried_integers_come_back_from_the_snapped_weights(tmp_path):
         weight = weights[name.replace("node_", "") + ".weight"]
         step = np.abs(weight).reshape(len(weight), -1).max(axis=1)[:, None, None, None] / 127
         assert np.array_equal(np.round(weight / step), kept.stored)
-        stored = constants(int8(network, plan))[f"{name}.weight.int8"]
+        stored = constants(int8(network, plan))[f"{name}/weight.int8"]
         assert np.array_equal(stored, kept.stored)
     assert kept_rounded(without_rounded(carrying)) == {}
 
@@ -231,7 +231,7 @@ def test_named_float_nodes_stay_float(tmp_path):
     lowered = int8(network, plan)
     inputs = {n.name: n.input[1] for n in named(lowered, "Conv")}
     assert inputs["node_head"] == "head.weight"
-    assert inputs["node_body"] == "node_body.weight"
+    assert inputs["node_body"] == "node_body/weight.restored"
     assert np.array_equal(
         constants(lowered)["head.weight"], constants(onnx.load(network.path))["head.weight"]
     )
@@ -240,7 +240,7 @@ def test_named_float_nodes_stay_float(tmp_path):
 def test_per_tensor_weights_have_one_step(tmp_path):
     network, plan, _ = quantized(anchored(), tmp_path)
     lowered = int8(network, plan, per_channel=False)
-    assert constants(lowered)["node_body.weight.step"].shape == ()
+    assert constants(lowered)["node_body/weight.restored.step"].shape == ()
     assert psnr_db(run(lowered, tensor()), run(anchored(), tensor())) > 35
 
 

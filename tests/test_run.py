@@ -195,7 +195,7 @@ def test_a_full_disk_is_exit_3_and_the_same_command_resumes(tmp_path):
     words = [sys.executable, "-c", program, *command(recipe)[3:]]
     full = subprocess.run(words, capture_output=True, text=True, check=False)
     assert full.returncode == 3, full.stderr
-    assert "File too large" in full.stderr
+    assert "Traceback" not in full.stderr
     assert not list(recipe.parent.rglob("*.part"))
     assert edgesr_run(recipe).returncode == 0
 

@@ -39,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0  # the reader of our output closed it, e.g. `| head`
     except OSError as problem:
-        if problem.filename is None and problem.errno is None:
-            raise
-        failure = EnvironmentFailure(problem.strerror or str(problem), where=str(problem.filename))
+        failure = EnvironmentFailure(
+            problem.strerror or str(problem),
+            where=str(problem.filename or ""),
+            hint="look at free space and permissions; finished steps are kept, run again",
+        )
         print(failure, file=sys.stderr)  # noqa: T201
         return failure.exit_code
     except KeyboardInterrupt:

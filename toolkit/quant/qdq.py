@@ -120,17 +120,17 @@ def _write_weights(writer: Writer, node: onnx.NodeProto, input_step: np.float32)
             steps = np.maximum(steps, np.abs(bias) / (input_step * BIAS_LIMIT))
         steps = steps.astype(np.float32)
     stored = np.clip(np.round(weight / _along(steps, axis, weight.ndim)), -127, 127).astype(np.int8)
-    name = writer.constant(f"{node.name}.weight.int8", stored)
+    name = writer.constant(f"{node.name}/weight.int8", stored)
     zero = np.zeros(steps.shape, np.int8)
-    node.input[1] = writer.dequantize(name, steps, zero, f"{node.name}.weight", axis)
+    node.input[1] = writer.dequantize(name, steps, zero, f"{node.name}/weight.restored", axis)
     if writer.scheme.int32_bias and bias is not None:
         bias_step = np.asarray(steps * input_step, np.float32)
         whole = np.round(bias.astype(np.float64) / bias_step).astype(np.int32)
-        stored_bias = writer.constant(f"{node.name}.bias.int32", whole)
+        stored_bias = writer.constant(f"{node.name}/bias.int32", whole)
         bias_zero = np.zeros(bias_step.shape, np.int32)
         bias_axis = None if axis is None else 0
         node.input[2] = writer.dequantize(
-            stored_bias, bias_step, bias_zero, f"{node.name}.bias", bias_axis
+            stored_bias, bias_step, bias_zero, f"{node.name}/bias.restored", bias_axis
         )
 
 

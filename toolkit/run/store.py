@@ -120,10 +120,8 @@ class Store:
         path = self.root / "slots" / f"{slot}.json"
         if not path.exists():
             return "never run"
-        last = json.loads(path.read_text())
-        if last == json.loads(json.dumps(asdict(ingredients))):
-            return "its result is not in the cache"
-        return first_difference(last, asdict(ingredients))
+        last, now = json.loads(path.read_text()), json.loads(json.dumps(asdict(ingredients)))
+        return "its result is not in the cache" if last == now else first_difference(last, now)
 
     def put(
         self,
