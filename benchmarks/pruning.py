@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import onnx
-from distillation import charts, psnr_db, set_name
+from distillation import charts, psnr_db
 
 from toolkit.contracts import Progress, StepInput
 from toolkit.digest import sha256_file

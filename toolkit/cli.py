@@ -136,7 +136,10 @@ def _add_recipe_commands(commands: Commands) -> None:
 
 def _add_model_commands(commands: Commands) -> None:
     inspect = _command(
-        commands, "inspect", "what a network is, and what each target says of it", "inspect my.onnx --scale 2"
+        commands,
+        "inspect",
+        "what a network is, and what each target says of it",
+        "inspect my.onnx --scale 2",
     )
     inspect.add_argument("model", type=Path, help="an .onnx, .safetensors or .pth file")
     inspect.add_argument("--scale", type=int, required=True, help="2, 3 or 4; it is checked")

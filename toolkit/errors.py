@@ -14,7 +14,7 @@ class ToolkitError(Exception):
     exit_code = 1
     label = "error"
 
-    def __init__(self, problem: str, *, where: str = "", hint: str = ""):
+    def __init__(self, problem: str, *, where: str = "", hint: str = "") -> None:
         super().__init__(problem)
         self.problem = problem
         self.where = where
@@ -58,7 +58,7 @@ class SecurityError(ToolkitError):
 class Problems(UserError):
     """Every problem of one file or run, shown at once; exits with the first one's code."""
 
-    def __init__(self, problems: Sequence[ToolkitError]):
+    def __init__(self, problems: Sequence[ToolkitError]) -> None:
         super().__init__(f"{len(problems)} problems" if len(problems) > 1 else "1 problem")
         self.problems = tuple(problems)
         self.exit_code = problems[0].exit_code

