@@ -67,6 +67,7 @@ def test_every_target_has_a_bundle_whose_files_are_measured(built):
             f["file"] for f in report["files"] if f["precision"] != "bfloat16"
         }
         assert all(f["latency"]["runs"] >= 10 for f in report["files"])
+        assert all(f["latency"]["peak_memory_mb"] > 0.5 for f in report["files"])
         assert (folder / "report.html").read_text().startswith("<!doctype html>")
     assert (built.parent / "out/tiny/jetson-orin-nano/build_engine.sh").exists()
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -93,7 +92,11 @@ def _how_it_died(code: int) -> str:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    """Largest resident size so far. `ru_maxrss` will not do: exec keeps the parent's."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024  # Linux counts in KiB
+    return float("nan")
 
 
 def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
