@@ -11,7 +11,7 @@ demo: install
 	$(BIN)/edgesr run recipes/jetson.yaml
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.model.contract import IoContract
-from toolkit.model.network import Network
-from toolkit.model.quant_plan import QuantPlan
 
 if TYPE_CHECKING:
     from torch import nn
 
     from toolkit.images.sets import ImageSet
+    from toolkit.model.network import Network  # imports onnx, which `plan` need not wait for
+    from toolkit.model.quant_plan import QuantPlan
     from toolkit.spec.target import Target
 
 Precision = Literal["int8", "float32", "float16", "bfloat16"]
