@@ -16,7 +16,10 @@ from onnx import numpy_helper
 from PIL import Image
 from tiny_project import command, edgesr_run, make_project
 
+from toolkit.contracts import Artefact
 from toolkit.digest import sha256_file
+from toolkit.model.contract import ImageContract, IoContract, TensorSpec
+from toolkit.run.convert import tiling_warnings
 
 TESTS = Path(__file__).parent
 ALL_TARGETS = "generic-cpu, intel-n100, raspberry-pi-5, jetson-orin-nano"
@@ -307,3 +310,18 @@ def test_a_failed_gate_writes_the_report_and_packs_nothing(tmp_path):
     assert "validation-" in done.stdout  # the worst image is named
     out = recipe.parent / "out" / "tiny"
     assert [p.name for p in out.iterdir() if not p.name.startswith(".")] == ["generic-cpu.failed"]
+
+
+@pytest.mark.parametrize(("halo_px", "tile", "said"), [(None, 64, 1), (3, 64, 0), (None, None, 0)])
+def test_a_fixed_tile_of_a_network_that_sees_the_whole_picture_is_a_warning(halo_px, tile, said):
+    given = TensorSpec(name="lr", dtype="float32", layout="nhwc", shape=(1, tile, tile, 3))
+    image = ImageContract(scale=2, halo_px=halo_px)
+    contract = IoContract(image=image, input=given, output=given)
+    artefact = Artefact(
+        path=Path("net.tflite"), backend="litert", precision="float32", contract=contract
+    )
+    found = tiling_warnings([(artefact, "")])
+    assert len(found) == said
+    assert all("`net.tflite` sees 64 x 64" in text for text in found)
+    # Attention and shifts see the whole picture too: no cause is named that was not looked up.
+    assert not any("pooling" in text for text in found)

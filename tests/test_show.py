@@ -279,3 +279,25 @@ def test_amplification_never_clips(planes):
     assert amplification(crops_of(planes, a=(0, 0, 8))) == 16
     assert amplification(crops_of(planes, a=(0, 0, 55))) == 4
     assert amplification([]) == 32
+
+
+def test_a_runtime_that_is_not_at_hand_is_said_to_be_stood_in_for():
+    """TensorRT files are computed by ONNX Runtime here; their time is not the board's."""
+    from dataclasses import replace
+
+    import sample_report
+
+    made = sample_report.report()
+    files = [
+        replace(
+            file,
+            backend="tensorrt",
+            latency=replace(file.latency, p50_ms=150.0 if file.precision == "int8" else 50.0),
+        )
+        for file in made.files
+        if file.latency
+    ]
+    text = report_text(replace(made, files=tuple(files)), colour=False)
+    assert "onnxruntime, in the place of tensorrt" in text
+    assert "the board decides" in " ".join(text.split())
+    assert "ship float" not in text

@@ -125,7 +125,7 @@ def tiling_warnings(artefacts: Sequence[tuple[Artefact, str]]) -> list[str]:
         if artefact.contract.tile and artefact.contract.image.halo_px is None:
             height, width = artefact.contract.tile
             found.append(
-                f"the network's output depends on the whole picture (global pooling): "
+                f"the network's output depends on the whole picture: "
                 f"`{artefact.path.name}` sees {height} x {width} at a time, so tiled differs from "
                 f"untiled; set the target's `tile` to your frame size"
             )

@@ -28,6 +28,7 @@ from toolkit.show.rows import (
     number,
     percent,
     quantity,
+    ran_on,
     reasons,
     ship_float,
 )
@@ -105,6 +106,7 @@ def html_text(report: Report, crops: Sequence[Crop]) -> str:
         digests={file.file: file.digest for file in report.files},
         slowest_ms=_slowest_ms(rows),
         computed_in=computed_in,
+        ran_on=ran_on,
         images=image_rows(report),
         crops=[shown(crop, gain) for crop in crops],
         gain=gain,

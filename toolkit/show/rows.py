@@ -125,6 +125,13 @@ def ship_float(report: Report) -> list[str]:
     ]
 
 
+def ran_on(measured: Measured) -> str:
+    """The runtime, and which one really computed where it is not at hand on this host."""
+    if measured.backend == STOOD_IN_FOR:
+        return f"onnxruntime, in the place of {measured.backend}"
+    return measured.backend
+
+
 def computed_in(measured: Measured) -> str:
     """The precision the runtime computed in, which is not always the file's."""
     return measured.latency.precision if measured.latency else measured.precision

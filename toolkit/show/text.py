@@ -14,6 +14,7 @@ from toolkit.show.rows import (
     headline,
     number,
     percent,
+    ran_on,
     reasons,
     ship_float,
 )
@@ -78,7 +79,7 @@ def _table(report: Report, colour: bool) -> list[str]:
     lines.append(_cells(_numbers(report.reference, None)))
     for row in file_rows(report):
         file = row.measured
-        about = f"{file.precision} on {file.backend}"
+        about = f"{file.precision} on {ran_on(file)}"
         if computed_in(file) not in ("", file.precision):
             about += f", computed in {computed_in(file)}"
         if number(row.total.worst_db, 3) != number(0, 3):
