@@ -84,8 +84,8 @@ def _score_all(
 
     reference = scored(spine_artefact(made.reference), made.reference.digest)
     spine = reference
-    if made.spine.digest != made.reference.digest:
-        spine = scored(spine_artefact(made.spine), made.spine.digest)
+    if made.pruned.digest != made.reference.digest:
+        spine = scored(spine_artefact(made.pruned), made.pruned.digest)
     files = tuple(scored(*pair) for pair in converted)
     return reference, spine, files, tuple(scored(*pair) for pair in float_rivals(converted))
 

@@ -24,6 +24,7 @@ class Transformed:
     """What the steps left: the spine, the plan where one was made, and the float reference."""
 
     reference: Spine  # what the drop is measured against: the network before prune and quantize
+    pruned: Spine  # the float network that `quantize` was given, or the last one without it
     spine: Spine
     plan: Path | None
     plan_digest: str
@@ -32,7 +33,7 @@ class Transformed:
 def transform(walk: Walk, recipe: Recipe, channel_multiple: int) -> Transformed | None:
     """Run or keep every step of the recipe; None where only planning and something would run."""
     source = spine_of(walk, recipe.network, recipe.name)
-    reference = spine = source
+    reference = pruned = spine = source
     plan: Path | None = None
     plan_digest = ""
     for index, step in enumerate(recipe.steps):
@@ -40,11 +41,15 @@ def transform(walk: Walk, recipe: Recipe, channel_multiple: int) -> Transformed 
         spine = _spine(entry, spine)
         if step.name == "distill":
             reference = spine
+        if step.name != "quantize":
+            pruned = spine
         if entry is not None and "plan.json" in entry.paths:
             plan, plan_digest = entry.paths["plan.json"], entry.digests["plan.json"]
-    if spine is None or reference is None:
+    if spine is None or reference is None or pruned is None:
         return None
-    return Transformed(reference=reference, spine=spine, plan=plan, plan_digest=plan_digest)
+    return Transformed(
+        reference=reference, pruned=pruned, spine=spine, plan=plan, plan_digest=plan_digest
+    )
 
 
 def _spine(entry: Entry | None, before: Spine | None) -> Spine | None:
