@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.images.charts import charts
 from toolkit.images.decode import read_rgb
-from toolkit.images.luma import rgb_to_ycbcr
+from toolkit.images.luma import luma_bt601, rgb_to_ycbcr
 from toolkit.images.resize import Image, crop_to_multiple, low_resolution
 from toolkit.images.sets import ImageSet
 from toolkit.model.contract import ImageContract
@@ -41,6 +42,30 @@ def cut_patches(
     An image smaller than the crop gives all of it that the network accepts; one smaller than that
     is passed over.
     """
+    for crop in _crops(images, contract, count, size_px, seed):
+        yield tensor_from_rgb(low_resolution(crop, contract.scale), contract)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """What a network reads, (1, C, h, w) float32, and the luma it should give, (H, W) float64."""
+
+    lr: Batch
+    luma: npt.NDArray[np.float64]
+
+
+def cut_pairs(
+    images: ImageSet, contract: ImageContract, *, count: int, size_px: int, seed: int
+) -> Iterator[Pair]:
+    """`cut_patches` with the luma of the HR crop (BT.601, 16 to 235, not rounded) beside each."""
+    for crop in _crops(images, contract, count, size_px, seed):
+        lr = tensor_from_rgb(low_resolution(crop, contract.scale), contract)
+        yield Pair(lr=lr, luma=luma_bt601(crop))
+
+
+def _crops(
+    images: ImageSet, contract: ImageContract, count: int, size_px: int, seed: int
+) -> Iterator[Image]:
     rng = np.random.default_rng(seed)
     for index in range(count if images.files else 0):
         rgb = crop_to_multiple(
@@ -48,7 +73,7 @@ def cut_patches(
         )
         crop = _random_crop(rgb, size_px * contract.scale, contract, rng)
         if crop is not None:
-            yield tensor_from_rgb(low_resolution(crop, contract.scale), contract)
+            yield crop
 
 
 def _random_crop(
