@@ -18,8 +18,8 @@ from toolkit.spec.target import Build, OperatorLimits, Target
 from toolkit.steps import quantize
 
 PARAMS = {
-    "patches": 6, "patch_px": 40, "charts": True, "equalise": True, "range": "minmax",
-    "bias_correction": True, "float_nodes": [], "seed": 0,
+    "patches": 6, "patch_px": 40, "charts": True, "rung": "rounding", "float_nodes": [],
+    "mixed_macs_share": 0.3, "seed": 0,
 }  # fmt: skip
 
 

@@ -78,6 +78,12 @@ BAD_RECIPES = {
     "decay of 1": recipe(steps="steps: [{distill: {images: photos, ema: 1.0}}]"),
     "unknown loss": recipe(steps="steps: [{distill: {images: photos, loss: l3}}]"),
     "quantize with a word for a truth value": recipe(steps='steps: [{quantize: {charts: "yes"}}]'),
+    "flag of an older format": recipe(steps="steps: [{quantize: {equalise: false}}]"),
+    "unknown rung": recipe(steps="steps: [{quantize: {rung: roundings}}]"),
+    "rung that trains, without minutes": recipe(
+        steps="steps: [{quantize: {rung: qat, train_minutes: 0}}]"
+    ),
+    "speed-up of 0": recipe(more="gates: {int8_speedup: 0}"),
     "float nodes as numbers": recipe(steps="steps: [{quantize: {float_nodes: [12]}}]"),
     "unknown gate": recipe(more="gates: {psnr_drop: 0.1}"),
     "drop as a number": recipe(more="gates: {psnr_drop_db: 0.1}"),
@@ -127,7 +133,7 @@ GOOD_RECIPES = {
         steps="steps:\n"
         "  - distill: {teacher: {file: net.onnx, scale: 2}, images: photos, exclude: [a.png]}\n"
         "  - prune: {macs_share: 0.5, finetune_steps: 10, images: photos, channel_multiple: 8}\n"
-        "  - quantize: {float_nodes: [/Conv_1], range: mse, charts: false}",
+        "  - quantize: {float_nodes: [/Conv_1], rung: rounding, charts: false}",
         more="name: a.b-c_d\nseed: 7\ndata: {calibration: photos, validation: others}\n"
         "gates: {psnr_drop_db: {mean: 0.1}, size_kb: 10}\n"
         "measure: {threads: 1, min_runs: 5, min_s: 0, input_px: [64, 96]}",

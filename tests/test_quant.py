@@ -119,7 +119,7 @@ def test_float_network_of_the_step_computes_what_the_given_one_does(tmp_path):
 @pytest.mark.parametrize("model", [anchored(loud=25.0), anchored(loud=25.0, activation="PRelu")])
 def test_equalising_and_rounding_bring_back_what_plain_int8_loses(model, tmp_path):
     reference = run(model, tensor())
-    plain = quantized(model, tmp_path / "plain", equalise=False, bias_correction=False)
+    plain = quantized(model, tmp_path / "plain", rung="ranges")
     ours = quantized(model, tmp_path / "ours")
     loss = [psnr_db(run(int8(*made[:2]), tensor()), reference) for made in (plain, ours)]
     assert loss[1] > loss[0] + 3
@@ -219,11 +219,24 @@ def test_mse_range_cuts_an_outlier_and_keeps_a_flat_histogram_whole():
     assert low > -0.5
 
 
-def test_mse_ranges_lie_inside_the_full_ones(tmp_path):
-    full = quantized(anchored(), tmp_path / "full")[1].ranges
-    cut = quantized(anchored(), tmp_path / "cut", range="mse")[1].ranges
-    assert all(cut[n].low >= full[n].low and cut[n].high <= full[n].high for n in full)
-    assert cut != full
+def test_the_lowest_rung_takes_whole_ranges_and_nothing_else(tmp_path):
+    network, plan, facts = quantized(tanh_network(), tmp_path / "lowest", rung="ranges")
+    assert plan.ranges["head"].high > 3.2  # not cut before the tanh
+    assert not facts["equalised"]
+    assert kept_rounded(onnx.load(network.path)) == {}
+    scaled, _, facts = quantized(anchored(loud=8.0), tmp_path / "next", rung="equalise")
+    assert facts["equalised"]
+    assert kept_rounded(onnx.load(scaled.path)) == {}
+
+
+def test_mixed_takes_the_layer_that_loses_most_out_of_8_bits(tmp_path):
+    shares = {"mixed_macs_share": 0.9, "rung": "mixed"}
+    network, plan, facts = quantized(anchored(loud=25.0), tmp_path / "wide", **shares)
+    losses = {layer["node"]: layer["drop_db"] for layer in facts["layers"]}
+    assert set(losses) == {"node_head", "node_body", "node_tail"}
+    assert list(plan.float_nodes) == facts["widened"]
+    none = quantized(anchored(loud=25.0), tmp_path / "none", rung="mixed", mixed_macs_share=0.0)
+    assert none[1].float_nodes == ()
 
 
 def test_named_float_nodes_stay_float(tmp_path):

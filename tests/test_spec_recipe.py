@@ -171,10 +171,10 @@ def test_what_is_not_written_has_the_defaults_of_the_table(place):
         "patches": 64,
         "patch_px": 96,
         "charts": True,
-        "equalise": True,
-        "range": "minmax",
-        "bias_correction": True,
+        "rung": "auto",
         "float_nodes": (),
+        "train_minutes": 20.0,
+        "mixed_macs_share": 0.3,
         "seed": 0,
     }
 

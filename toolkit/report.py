@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,6 +32,39 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NpuOperator:
+    """One operator of a compiled file."""
+
+    name: str  # of the tensor it makes
+    kind: str  # e.g. "CONV_2D"
+    reason: str = ""  # why it is not on the NPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpuUse:
+    """What an NPU's compiler says of one file: an estimate for one tile, nothing was run.
+
+    kB are 1000 bytes. Time covers the NPU alone: operators that stay on the CPU come on top.
+    """
+
+    accelerator: str
+    system_config: str  # in the compiler's words: clock and bandwidths
+    memory_mode: str
+    file: str  # the compiled file's name in the bundle
+    clock_mhz: float
+    cycles: int
+    inference_ms: float  # at that clock
+    sram_kb: float  # needed, at the peak
+    dram_kb: float
+    flash_kb: float
+    sram_traffic_kb: float  # read and written in one inference
+    dram_traffic_kb: float
+    flash_traffic_kb: float
+    on: tuple[NpuOperator, ...]
+    off: tuple[NpuOperator, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """One file (or the float reference) measured: picture, time, size, share of INT8."""
 
@@ -44,6 +78,7 @@ class Measured:
     latency: Latency | None
     int8_operators_share: float
     int8_macs_share: float
+    npu: NpuUse | None = None  # of files that are compiled for one
 
     @property
     def psnr_db(self) -> float:
@@ -100,6 +135,73 @@ class StepRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RungFile:
+    """One INT8 file as one rung made it."""
+
+    file: str
+    mean_db: float  # drop against the float reference, mean over the validation images
+    worst_db: float  # on the image that loses most
+    p50_ms: float | None = None  # None: was not timed
+    float_p50_ms: float | None = None  # the runtime's fastest float mode, timed in turn with it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One rung of quantization that was tried on a target's real files."""
+
+    name: str  # "ranges", "equalise", "rounding", "mixed", "qat"
+    state: str  # "taken", "failed" or "refused": it could not be built or run
+    minutes: float  # of its `quantize` step, which other targets share
+    why: str  # the first gate that failed, as a sentence; what refused it; "" where all held
+    key: str  # digest of what was timed and how, so that a later run may take the times over
+    files: tuple[RungFile, ...]
+
+    @property
+    def mean_db(self) -> float:
+        """The drop of the file that loses most on average; infinite where no file came of it."""
+        return max((file.mean_db for file in self.files), default=math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """What to ship for one runtime, and the numbers that decide it."""
+
+    backend: str
+    ship: str  # "int8", "float" or "either": only the board can tell
+    why: str  # a sentence without a full stop
+    int8_file: str
+    float_file: str
+    float_precision: str  # the fastest float mode of the runtime on this host
+    int8_p50_ms: float
+    float_p50_ms: float
+    int8_drop_db: float
+
+    @property
+    def speed_up(self) -> float:
+        """How many times faster INT8 is than the fastest float mode."""
+        return self.float_p50_ms / self.int8_p50_ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerLoss:
+    """What one layer costs: dB lost on calibration crops with only that layer quantized."""
+
+    node: str
+    kind: str  # ONNX operator
+    drop_db: float
+    macs_share: float  # of the network's multiply-accumulates, 0 to 1
+    widened: bool  # it has more than 8 bits in the files of this report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Where the drop comes from, and which edits of the recipe would help."""
+
+    layers: tuple[LayerLoss, ...]  # largest drop first; empty where it was not looked into
+    edits: tuple[str, ...]  # lines for the recipe, each with what it does after two spaces
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """One target of one recipe."""
 
@@ -118,6 +220,9 @@ class Report:
     versions: Mapping[str, str]
     warnings: tuple[str, ...]
     protocol: str
+    ladder: tuple[Rung, ...] = ()  # in the order in which they were tried
+    recommendations: tuple[Recommendation, ...] = ()  # one per runtime that has an INT8 file
+    explanation: Explanation | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON value."""

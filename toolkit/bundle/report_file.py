@@ -7,7 +7,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from toolkit.report import ImageScore, Latency, Measured, Report, StepRecord, Verdict
+from toolkit.report import (
+    Explanation,
+    ImageScore,
+    Latency,
+    LayerLoss,
+    Measured,
+    Recommendation,
+    Report,
+    Rung,
+    RungFile,
+    StepRecord,
+    Verdict,
+)
 
 
 def json_bytes(value: Any) -> bytes:
@@ -39,8 +51,30 @@ def parse_report(data: bytes) -> Report:
             "drops": {file: _drop(split) for file, split in value["drops"].items()},
             "steps": tuple(StepRecord(**step) for step in value["steps"]),
             "warnings": tuple(value["warnings"]),
+            # reports of version 0.1 have none of these
+            "ladder": tuple(_rung(rung) for rung in value.get("ladder", ())),
+            "recommendations": tuple(
+                Recommendation(**{**r, "int8_drop_db": float(r["int8_drop_db"])})
+                for r in value.get("recommendations", ())
+            ),
+            "explanation": _explanation(value.get("explanation")),
         }
     )
+
+
+def _rung(value: Mapping[str, Any]) -> Rung:
+    numbers = ("mean_db", "worst_db")
+    files = tuple(RungFile(**{**f, **{n: float(f[n]) for n in numbers}}) for f in value["files"])
+    return Rung(**{**value, "files": files})
+
+
+def _explanation(value: Mapping[str, Any] | None) -> Explanation | None:
+    if value is None:
+        return None
+    layers = tuple(
+        LayerLoss(**{**layer, "drop_db": float(layer["drop_db"])}) for layer in value["layers"]
+    )
+    return Explanation(layers=layers, edits=tuple(value["edits"]))
 
 
 def _plain(value: Any) -> Any:

@@ -58,7 +58,13 @@ GATES = Table(
         Field(
             name="int8_macs_share",
             kind=Number(low=0, high=1),
-            help="Share of the multiply-accumulates that run in INT8, at least.",
+            help="Share of the multiply-accumulates that run in INT8, at least; 0.5 if not stated.",
+            default=None,
+        ),
+        Field(
+            name="int8_speedup",
+            kind=Number(above=0, high=1000),
+            help="How many times faster than the runtime's fastest float mode INT8 is, at least.",
             default=None,
         ),
     ),

@@ -48,7 +48,8 @@ class Gates:
     psnr_drop_db_worst: float | None = None
     latency_p90_ms: float | None = None
     size_kb: float | None = None
-    int8_macs_share: float | None = None  # at least
+    int8_macs_share: float | None = None  # at least; held against LEAST_INT8_SHARE where None
+    int8_speedup: float | None = None  # at least: p50 of the fastest float mode over INT8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,3 +176,33 @@ class NotAllZero:
         """not all of them zero."""
         zeros = {name: {"const": 0} for name in self.names}
         return {"not": {"required": list(self.names), "properties": zeros}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotBoth:
+    """Two values that contradict each other; a key that is not written has another value."""
+
+    key: str
+    value: Any
+    other: str
+    other_value: Any
+    why: str
+    needs_a_key: bool = False
+
+    def problem(
+        self, present: Mapping[str, Place], given: Mapping[str, Any], name: str, place: Place
+    ) -> UserError | None:
+        """Both were written."""
+        if given.get(self.key) != self.value or given.get(self.other) != self.other_value:
+            return None
+        return UserError(
+            f"`{name}.{self.key}` of `{self.value}` contradicts `{self.other}` of "
+            f"`{self.other_value}`",
+            where=str(present[self.other]),
+            hint=self.why,
+        )
+
+    def schema(self) -> dict[str, Any]:
+        """not the one with the other."""
+        values = {self.key: {"const": self.value}, self.other: {"const": self.other_value}}
+        return {"not": {"required": [self.key, self.other], "properties": values}}

@@ -8,8 +8,10 @@ from toolkit.spec.containers import ListOf, Nullable
 from toolkit.spec.fields import Field, Table
 from toolkit.spec.kinds import Boolean, Number, PathTo, Text
 from toolkit.spec.network_source import NETWORK
-from toolkit.spec.rules import AtMost, Needs, NotAllZero, OneOf
+from toolkit.spec.rules import AtMost, Needs, NotAllZero, NotBoth, OneOf
 
+# How `quantize` may go about it, cheapest first; each does what the one before it does, and more.
+RUNGS = ("ranges", "equalise", "rounding", "mixed", "qat")
 TEACHER_WEIGHT = 0.5  # half the weight of the true image, when a teacher is given and none stated
 
 _EXCLUDE = Field(
@@ -237,30 +239,45 @@ QUANTIZE = Table(
             default=True,
         ),
         Field(
-            name="equalise",
-            kind=Boolean(),
-            help="Scale the channels of a tensor to one range, folded into the weights.",
-            default=True,
-        ),
-        Field(
-            name="range",
-            kind=Text(choices=("minmax", "mse")),
-            help="How a tensor's range is chosen: all values, or the least squared error.",
-            default="minmax",
-        ),
-        Field(
-            name="bias_correction",
-            kind=Boolean(),
-            help="Move biases so that rounding the weights does not shift the mean.",
-            default=True,
+            name="rung",
+            kind=Text(choices=("auto", *RUNGS)),
+            help="How much is done for the picture; `auto` climbs until the gates hold.",
+            default="auto",
         ),
         Field(
             name="float_nodes",
             kind=ListOf(item=Text(), unique=True),
-            help="Names of nodes to leave in float; `edgesr inspect` lists names.",
+            help="Names of nodes to keep out of 8 bits; `edgesr inspect` lists names.",
             default=(),
         ),
+        Field(
+            name="train_minutes",
+            kind=Number(low=0, high=10_000),
+            help="Most minutes that rung `qat` may train; 0 never trains.",
+            default=20.0,
+        ),
+        Field(
+            name="images",
+            kind=PathTo(what="folder"),
+            help="Folder of images for rung `qat`; the calibration images by default.",
+            default=None,
+        ),
+        Field(
+            name="mixed_macs_share",
+            kind=Number(low=0, high=1),
+            help="Most of the multiply-accumulates that rung `mixed` may take out of 8 bits.",
+            default=0.3,
+        ),
         _SEED,
+    ),
+    rules=(
+        NotBoth(
+            key="rung",
+            value="qat",
+            other="train_minutes",
+            other_value=0,
+            why="give it minutes, such as `train_minutes: 20`, or choose another rung",
+        ),
     ),
 )
 

@@ -1,9 +1,15 @@
-"""Step `quantize`: calibrate once. Float network in; equalised float network and plan out."""
+"""Step `quantize`: calibrate once. Float network in; equalised float network and plan out.
+
+How much is done for the picture is the rung: `ranges` takes the lowest and highest values alone;
+`equalise` scales channels first and ends ranges where a tanh or sigmoid is flat; `rounding` also
+rounds weights by what layers read; `mixed` then takes the few layers that need it out of 8 bits;
+`qat` trains the equalised network in 8 bits instead of rounding it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +19,7 @@ import onnx
 from toolkit.contracts import Progress, StepInput
 from toolkit.digest import sha256_json
 from toolkit.model.contract import ImageContract
-from toolkit.model.network import write_network
+from toolkit.model.network import Network, write_network
 from toolkit.model.quant_plan import QuantPlan, TensorRange, write_plan
 from toolkit.quant.calibration import (
     Batch,
@@ -28,10 +34,12 @@ from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans, t
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import chart_patches, cut_patches, patch_px
 from toolkit.quant.rounding import round_weights
+from toolkit.quant.sensitivity import layer_drops, nodes_to_widen
 from toolkit.quant.view import GraphView, view, with_names
 
-VERSION = 1
+VERSION = 2
 TOOLS = ("numpy", "onnx", "onnxruntime")
+ROUNDING_RUNGS = ("rounding", "mixed")
 EQUAL_TO_WHITE = 1e-4  # a fortieth of a grey level: float rounding, not another network
 
 
@@ -93,21 +101,32 @@ def _limited(
 def _ranges(
     graph: GraphView, spans: Mapping[str, Span], patches: list[Batch], given: StepInput
 ) -> dict[str, TensorRange]:
-    limits, functions = {}, {}
-    for name, span in spans.items():
-        limits[name], functions[name] = _limited(graph, name, span.whole)
+    limits: dict[str, tuple[float, float]] = {name: span.whole for name, span in spans.items()}
+    if given.params["rung"] != "ranges":
+        limits |= _before_saturation(graph, limits, patches, given)
     ranges = {name: TensorRange(low=low, high=high) for name, (low, high) in limits.items()}
-    everything = given.params["range"] == "mse"
-    studied = {n: s for n, s in limits.items() if (everything or functions[n]) and n != graph.input}
-    if studied:
-        counts = gather_histograms(graph, _reported(patches, given, "histograms"), studied)
-        for name, histogram in counts.items():
-            low, high = mse_range(histogram, *limits[name], functions[name])
-            ranges[name] = TensorRange(low=low, high=high)
     white = given.network.contract.white
     ranges[graph.input] = TensorRange(low=0.0, high=white)
     ranges[graph.output] = TensorRange(low=0.0, high=white)
     return ranges
+
+
+def _before_saturation(
+    graph: GraphView,
+    whole: Mapping[str, tuple[float, float]],
+    patches: list[Batch],
+    given: StepInput,
+) -> dict[str, tuple[float, float]]:
+    """Ranges of what a tanh or sigmoid reads: their error counts after the function."""
+    limits, functions = {}, {}
+    for name, span in whole.items():
+        limit, function = _limited(graph, name, span)
+        if function is not None and name != graph.input:
+            limits[name], functions[name] = limit, function
+    if not limits:
+        return {}
+    counts = gather_histograms(graph, _reported(patches, given, "histograms"), limits)
+    return {n: mse_range(counts[n], *limits[n], functions[n]) for n in limits}
 
 
 def _equalised(
@@ -125,27 +144,43 @@ def run(given: StepInput, out: Path) -> dict[str, Any]:
 
     Raises UserError where no patch can be cut or a tensor is not finite.
     """
-    contract, params = given.network.contract, given.params
+    contract, rung = given.network.contract, given.params["rung"]
     patches = _patches(given, contract)
     graph = view(with_names(without_rounded(onnx.load(given.network.path))))
     spans = gather_spans(graph, _reported(patches, given, "ranges"))
-    facts: dict[str, Any] = {"patches": len(patches), "equalised": False, "rounded_layers": 0}
-    if params["equalise"]:
+    facts: dict[str, Any] = {"rung": rung, "patches": len(patches), "equalised": False}
+    if rung != "ranges":
         scaled, after, difference = _equalised(graph, spans, contract.white, patches[:8])
         facts |= {"equalise_difference": difference, "equalised": difference <= EQUAL_TO_WHITE}
         if facts["equalised"]:
             graph, spans = scaled, after
     model = graph.model
-    if params["bias_correction"]:
+    if rung in ROUNDING_RUNGS:
         rounded = round_weights(graph, _reported(patches, given, "weights"), count=len(patches))
         facts["rounded_layers"] = len(rounded)
         model = keep_rounded(model, rounded)
     network = write_network(model, contract, out / "network.onnx")
     plan = QuantPlan(
         network=network.digest,
-        calibration=sha256_json([given.calibration.digest, dict(params)]),
+        calibration=sha256_json([given.calibration.digest, dict(given.params)]),
         ranges=_ranges(graph, spans, patches, given),
-        float_nodes=tuple(params["float_nodes"]),
+        float_nodes=tuple(given.params["float_nodes"]),
     )
+    if rung == "mixed":
+        plan = _widened(network, plan, given, facts)
     write_plan(plan, out / "plan.json")
     return facts
+
+
+def _widened(
+    network: Network, plan: QuantPlan, given: StepInput, facts: dict[str, Any]
+) -> QuantPlan:
+    """The plan with the few layers out of 8 bits that gain most; `facts` tells which, and why."""
+
+    def show(done: int, total: int) -> None:
+        given.show(Progress(done=done, total=total, note="layers alone in 8 bits"))
+
+    drops = layer_drops(network, plan, given.calibration, seed=given.params["seed"], show=show)
+    chosen = nodes_to_widen(drops, macs_share=float(given.params["mixed_macs_share"]))
+    facts |= {"layers": [asdict(drop) for drop in drops], "widened": list(chosen)}
+    return replace(plan, float_nodes=tuple(dict.fromkeys((*plan.float_nodes, *chosen))))
