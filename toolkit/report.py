@@ -64,6 +64,12 @@ class NpuUse:
     off: tuple[NpuOperator, ...]
 
 
+def npu_use(value: Mapping[str, Any]) -> NpuUse:
+    """An `NpuUse` from its JSON value."""
+    sides = {side: tuple(NpuOperator(**o) for o in value[side]) for side in ("on", "off")}
+    return NpuUse(**{**value, **sides})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """One file (or the float reference) measured: picture, time, size, share of INT8."""

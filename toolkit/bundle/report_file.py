@@ -19,6 +19,7 @@ from toolkit.report import (
     RungFile,
     StepRecord,
     Verdict,
+    npu_use,
 )
 
 
@@ -93,7 +94,8 @@ def _measured(value: Mapping[str, Any]) -> Measured:
         for i in value["images"]
     )
     latency = Latency(**value["latency"]) if value["latency"] is not None else None
-    return Measured(**{**value, "images": images, "latency": latency})
+    npu = npu_use(value["npu"]) if value.get("npu") else None
+    return Measured(**{**value, "images": images, "latency": latency, "npu": npu})
 
 
 def _drop(split: Mapping[str, Any]) -> dict[str, Any]:

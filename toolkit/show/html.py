@@ -105,6 +105,7 @@ def html_text(report: Report, crops: Sequence[Crop]) -> str:
         parts=list(dict.fromkeys(part for row in rows for part in row.parts_db)),
         digests={file.file: file.digest for file in report.files},
         slowest_ms=_slowest_ms(rows),
+        npu_files=[file.npu for file in report.files if file.npu],
         computed_in=computed_in,
         ran_on=ran_on,
         images=image_rows(report),

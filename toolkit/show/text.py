@@ -12,6 +12,7 @@ from toolkit.show.rows import (
     computed_in,
     file_rows,
     headline,
+    npu_lines,
     number,
     percent,
     ran_on,
@@ -38,6 +39,7 @@ def report_text(
     blocks = [
         _verdict(report, colour, width),
         _table(report, colour),
+        [part for line in npu_lines(report) for part in _hung(line, "", width)],
         _conditions(report, width),
         _notes(report, colour, width),
         _place(report, place),

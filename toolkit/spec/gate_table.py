@@ -67,6 +67,24 @@ GATES = Table(
             help="How many times faster than the runtime's fastest float mode INT8 is, at least.",
             default=None,
         ),
+        Field(
+            name="npu_operators_off",
+            kind=Number(whole=True, low=0, high=10_000),
+            help="Operators that the NPU's compiler leaves to the CPU, at most.",
+            default=None,
+        ),
+        Field(
+            name="npu_sram_kb",
+            kind=Number(above=0, high=1_000_000_000),
+            help="SRAM in kB of 1000 bytes that the NPU needs at its peak, at most.",
+            default=None,
+        ),
+        Field(
+            name="npu_cycles",
+            kind=Number(whole=True, low=1, high=1_000_000_000_000),
+            help="Cycles that the NPU's compiler estimates for one tile, at most.",
+            default=None,
+        ),
     ),
     build=_gates,
 )

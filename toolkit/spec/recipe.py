@@ -50,6 +50,9 @@ class Gates:
     size_kb: float | None = None
     int8_macs_share: float | None = None  # at least; held against LEAST_INT8_SHARE where None
     int8_speedup: float | None = None  # at least: p50 of the fastest float mode over INT8
+    npu_operators_off: int | None = None  # that stay on the CPU beside an NPU
+    npu_sram_kb: float | None = None
+    npu_cycles: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,15 @@ class OperatorLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Npu:
+    """An Arm Ethos-U and the memory around it, in the words of Arm's compiler Vela."""
+
+    accelerator: str  # e.g. "ethos-u65-512": family and multiply-accumulates per cycle
+    system_config: str  # clock and bandwidths, a section of Vela's vela.ini
+    memory_mode: str  # which memory holds weights and feature maps, another section
+
+
+@dataclass(frozen=True, kw_only=True)
 class Build:
     """One kind of file a target gets: which backend writes it and under which scheme."""
 
@@ -50,6 +59,7 @@ class Build:
     per_channel: bool = True
     upsampler: Literal["depth_to_space", "reshape"] = "depth_to_space"
     float16: bool = False  # also write a float16-typed rival
+    npu: Npu | None = None  # the INT8 file is compiled for it as well
 
 
 @dataclass(frozen=True, kw_only=True)

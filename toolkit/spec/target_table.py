@@ -8,7 +8,7 @@ from toolkit.spec.containers import ListOf, Words
 from toolkit.spec.fields import Field, Table
 from toolkit.spec.gate_table import GATES
 from toolkit.spec.kinds import NAME, Boolean, Exactly, Kind, Number, Plug, Text
-from toolkit.spec.target import Build, LimitFact, Rule
+from toolkit.spec.target import Build, LimitFact, Npu, Rule
 
 FORMAT_VERSION = 1
 OPERATOR = r"[A-Z][A-Za-z0-9]*(?:\[[a-z_]+=[A-Za-z0-9_]+\])?"
@@ -81,6 +81,33 @@ LIMITS = Table(
     ),
 )
 
+ACCELERATORS = (
+    *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
+    *(f"ethos-u65-{macs}" for macs in (256, 512)),
+    *(f"ethos-u85-{macs}" for macs in (128, 256, 512, 1024, 2048)),
+)
+
+NPU = Table(
+    fields=(
+        Field(
+            name="accelerator",
+            kind=Text(choices=ACCELERATORS),
+            help="The NPU with its multiply-accumulates per cycle.",
+        ),
+        Field(
+            name="system_config",
+            kind=Text(),
+            help="Clock and memory speeds, a `System_Config` of Vela, such as `Ethos_U65_High_End`.",
+        ),
+        Field(
+            name="memory_mode",
+            kind=Text(),
+            help="Which memory holds what, a `Memory_Mode` of Vela, such as `Shared_Sram`.",
+        ),
+    ),
+    build=Npu,
+)
+
 BUILD = Table(
     fields=(
         Field(name="backend", kind=Plug(room="backends"), help="Runtime that writes the file."),
@@ -124,6 +151,12 @@ BUILD = Table(
             kind=Boolean(),
             help="Also write a float16-typed file as a rival of INT8.",
             default=False,
+        ),
+        Field(
+            name="npu",
+            kind=NPU,
+            help="Arm Ethos-U that the INT8 TFLite file is compiled for, by Vela.",
+            default=None,
         ),
     ),
     build=Build,
