@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolkit.report import Drop, Measured, Report, Verdict, psnr_drop
+from toolkit.report import Drop, Measured, NpuUse, Report, Verdict, psnr_drop
 
 STOOD_IN_FOR = "tensorrt"  # the backend whose files another runtime computes on this host
 AT_LEAST = frozenset({"int8_macs_share", "int8_operators_share"})  # the other gates are ceilings
@@ -16,6 +16,9 @@ SENTENCES = {
     "latency_p90_ms": "takes {value} at p90, {bound}",
     "size_kb": "is {value} large, {bound}",
     "int8_macs_share": "does {value} of its multiply-accumulates in INT8, {bound}",
+    "npu_operators_off": "leaves {value} to the CPU, {bound}",
+    "npu_sram_kb": "needs {value} of SRAM on the NPU, {bound}",
+    "npu_cycles": "takes {value} on the NPU, {bound}",
 }
 
 
@@ -51,7 +54,7 @@ def quantity(verdict: Verdict) -> str:
     """A gate's value with its unit."""
     if verdict.gate.endswith("_share"):
         return percent(verdict.value)
-    digits = {"dB": 3, "ms": 2, "kB": 1}.get(verdict.unit, 3)
+    digits = {"dB": 3, "ms": 2, "kB": 1, "operators": 0, "cycles": 0}.get(verdict.unit, 3)
     return f"{number(verdict.value, digits)} {verdict.unit}".rstrip()
 
 
@@ -122,6 +125,25 @@ def ship_float(report: Report) -> list[str]:
         else f"ship float: {row.measured.file} is not faster than float32 on this host "
         f"({row.measured.backend}, {number(row.speed_up or 0.0, 2)}x)"
         for row in slow
+    ]
+
+
+def npu_lines(report: Report) -> list[str]:
+    """What the NPU's compiler says of each file that was compiled: an estimate, nothing was run."""
+    return [line for m in report.files if m.npu for line in _npu_lines(m.npu)]
+
+
+def _npu_lines(npu: NpuUse) -> list[str]:
+    memories = {"SRAM": npu.sram_kb, "DRAM": npu.dram_kb, "flash": npu.flash_kb}
+    used = ", ".join(f"{number(kb, 1)} kB {name}" for name, kb in memories.items() if kb)
+    traffic_kb = npu.sram_traffic_kb + npu.dram_traffic_kb + npu.flash_traffic_kb
+    count = len(npu.on) + len(npu.off)
+    return [
+        f"NPU: {npu.file} for {npu.accelerator} ({npu.system_config}, {npu.memory_mode}): "
+        f"{len(npu.on)} of {count} operators on it",
+        f"NPU: {npu.cycles} cycles a tile, {number(npu.inference_ms, 2)} ms at "
+        f"{npu.clock_mhz:g} MHz; {used}, {number(traffic_kb / 1000, 1)} MB moved; an estimate",
+        *(f"NPU: {o.kind} `{o.name}` stays on the CPU: {o.reason}" for o in npu.off),
     ]
 
 
