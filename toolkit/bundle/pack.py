@@ -191,8 +191,19 @@ def _manifest(
         "report_digest": stated(REPORT, folder / REPORT)["sha256"],
         "tools": dict(report.versions),
         "files": list(files),
+        "not_packed": _not_packed(report, files),
         "other": list(other),
     }
+
+
+def _not_packed(report: Report, files: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """INT8 files that were measured and left out, because float is what to ship, with the reason."""
+    packed = {file["name"] for file in files}
+    return [
+        {"name": advice.int8_file, "why": advice.why, "instead": advice.float_file}
+        for advice in report.recommendations
+        if advice.int8_file not in packed
+    ]
 
 
 @contextmanager

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from toolkit import __version__
-from toolkit.bundle.manifest import read_bundle
+from toolkit.bundle.manifest import REPORT, failure_folder, read_bundle
 from toolkit.bundle.pack import bundle_folder, pack, write_failure
+from toolkit.bundle.report_file import parse_report
 from toolkit.contracts import Artefact
 from toolkit.digest import sha256_json
 from toolkit.errors import SecurityError, UserError
 from toolkit.images.sets import ImageSet
-from toolkit.report import Report
+from toolkit.report import Report, Rung
 from toolkit.run.convert import tiling_warnings
 from toolkit.run.evidence import crops_of, golden_of
+from toolkit.run.explain import layer_losses
+from toolkit.run.ladder import Climbed
 from toolkit.run.measure import time_interleaved
+from toolkit.run.npu import with_npu
+from toolkit.run.recommend import left_out
 from toolkit.run.reporting import Evidence, build_report
-from toolkit.run.score import Scored, float_rivals, score, spine_artefact
-from toolkit.run.sources import image_sets
+from toolkit.run.rungs import quantize_step
+from toolkit.run.score import Scored, Scoring, float_rivals, spine_artefact
+from toolkit.run.sources import Spine, image_sets
 from toolkit.run.steps import Transformed, warnings_of
-from toolkit.run.walk import Walk
 from toolkit.spec.recipe import Recipe
 from toolkit.spec.target import Target
 
@@ -37,65 +42,74 @@ class Assembled:
 
 
 def assemble(
-    walk: Walk,
-    recipe: Recipe,
+    scoring: Scoring,
     target: Target,
     made: Transformed,
+    climbed: Climbed | None,
     converted: Sequence[tuple[Artefact, str]],
     lint_warnings: Sequence[str],
     out: Path,
 ) -> Assembled:
     """Score and time every file, hold the gates against them, write the bundle or the failure."""
-    images = image_sets(recipe)
-    reference, spine, files, rivals = _score_all(walk, recipe, target, made, converted, images[1])
-    run_key = _run_key(recipe, target, reference, files)
+    walk, recipe = scoring.walk, scoring.recipe
+    evidence = _untimed(scoring, target, made, climbed, converted)
+    run_key = _run_key(recipe, target, evidence)
     kept = _kept_bundle(recipe, target, out, run_key)
     if kept is not None:
         return kept
-    timed = [*files, *rivals]
+    timed = [*evidence.files, *evidence.rivals]
     walk.listener.say(f"timing {len(timed)} files in turn")
     samples = time_interleaved([scored.artefact for scored in timed], recipe.measuring)
-    evidence = Evidence(
-        reference=reference, spine=spine, files=files, rivals=rivals, samples=tuple(samples)
-    )
+    evidence = replace(evidence, samples=tuple(samples))
     warnings = [
         *warnings_of([made.reference, made.spine]),
         *lint_warnings,
         *tiling_warnings(converted),
     ]
+    images = image_sets(recipe)
     report = build_report(
         recipe, target, evidence, walk.records, made.spine, images, warnings, run_key
     )
     return _write(recipe, report, evidence, images[1], out)
 
 
-def _score_all(
-    walk: Walk,
-    recipe: Recipe,
+def _untimed(
+    scoring: Scoring,
     target: Target,
     made: Transformed,
+    climbed: Climbed | None,
     converted: Sequence[tuple[Artefact, str]],
-    validation: ImageSet,
-) -> tuple[Scored, Scored, tuple[Scored, ...], tuple[Scored, ...]]:
-    slot = f"{recipe.name}.{target.name}"
+) -> Evidence:
+    """Everything that content decides: scores, what an NPU makes of it, where the drop is from."""
 
-    def scored(artefact: Artefact, digest: str) -> Scored:
-        return score(walk, recipe, slot, artefact, digest, validation)
+    def scored(spine: Spine) -> Scored:
+        return scoring.of(spine_artefact(spine), spine.digest)
 
-    reference = scored(spine_artefact(made.reference), made.reference.digest)
-    spine = reference
-    if made.pruned.digest != made.reference.digest:
-        spine = scored(spine_artefact(made.pruned), made.pruned.digest)
-    files = tuple(scored(*pair) for pair in converted)
-    return reference, spine, files, tuple(scored(*pair) for pair in float_rivals(converted))
+    reference = scored(made.reference)
+    pruned = made.pruned.digest != made.reference.digest
+    files = [scoring.of(*pair) for pair in converted]
+    step = quantize_step(scoring.recipe)
+    return Evidence(
+        reference=reference,
+        spine=scored(made.pruned) if pruned else reference,
+        files=with_npu(scoring.walk, scoring.slot, target, files),
+        rivals=tuple(scoring.of(*pair) for pair in float_rivals(converted)),
+        samples=(),
+        climbed=climbed,
+        layers=layer_losses(scoring, climbed.taken, step) if climbed and step else (),
+    )
 
 
-def _run_key(recipe: Recipe, target: Target, reference: Scored, files: Sequence[Scored]) -> str:
+def _run_key(recipe: Recipe, target: Target, evidence: Evidence) -> str:
     """Changes with anything the report says, except what only a clock decides."""
+    files, rungs = evidence.files, evidence.climbed.rungs if evidence.climbed else ()
     return sha256_json(
         {
             "files": {scored.artefact.path.name: scored.digest for scored in files},
-            "pictures": [[asdict(image) for image in s.images] for s in (reference, *files)],
+            "pictures": [[asdict(i) for i in s.images] for s in (evidence.reference, *files)],
+            "npu": [asdict(scored.npu) for scored in files if scored.npu],
+            "rungs": [[rung.name, rung.key] for rung in rungs],
+            "layers": [asdict(layer) for layer in evidence.layers],
             "gates": asdict(recipe.gates),
             "measuring": asdict(recipe.measuring),
             "target": target.title,
@@ -103,6 +117,22 @@ def _run_key(recipe: Recipe, target: Target, reference: Scored, files: Sequence[
             "host": platform.node(),
         }
     )
+
+
+def earlier_rungs(recipe: Recipe, target: Target, out: Path) -> dict[str, Rung]:
+    """Rungs of the reports that lie there already, the bundle's and a failed run's, by their key.
+
+    They only save timing the same files again; a report that cannot be read saves nothing.
+    """
+    bundle = bundle_folder(out, recipe.name, target.name)
+    found: dict[str, Rung] = {}
+    for folder in (bundle, failure_folder(bundle)):
+        try:
+            report = parse_report((folder / REPORT).read_bytes())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        found |= {rung.key: rung for rung in report.ladder if rung.key}
+    return found
 
 
 def _kept_bundle(recipe: Recipe, target: Target, out: Path, run_key: str) -> Assembled | None:
@@ -125,9 +155,10 @@ def _write(
     crops = crops_of(evidence.reference, evidence.judged, validation, threads=threads)
     if not report.passed:
         return Assembled(report=report, folder=write_failure(report, crops, out), kept=False)
-    artefacts = [scored.artefact for scored in evidence.files]
+    apart = left_out(report.recommendations)
+    artefacts = [s.artefact for s in evidence.files if s.artefact.path.name not in apart]
     golden = [golden_of(artefact, validation, threads=threads) for artefact in artefacts]
-    extra = _extra(artefacts)
+    extra: dict[str, bytes | Path] = {**_extra(artefacts), **_compiled_files(evidence)}
     folder = pack(report, artefacts, golden, extra, _licence(recipe), crops, out)
     return Assembled(report=report, folder=folder, kept=False)
 
@@ -138,6 +169,11 @@ def _extra(artefacts: Sequence[Artefact]) -> Mapping[str, bytes]:
 
     engines = [artefact for artefact in artefacts if artefact.backend == "tensorrt"]
     return {"build_engine.sh": engine_script(engines).encode()} if engines else {}
+
+
+def _compiled_files(evidence: Evidence) -> Mapping[str, Path]:
+    """Files for an NPU, which lie in the bundle beside those they were compiled from."""
+    return {f.npu.file: f.npu_file for f in evidence.files if f.npu and f.npu_file}
 
 
 def _licence(recipe: Recipe) -> str:

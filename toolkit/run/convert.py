@@ -49,20 +49,26 @@ def backend_facts(target: Target, backend: str) -> dict[str, Any]:
 
 
 def plan_convert(
-    walk: Walk, recipe: Recipe, target: Target, stem: str, made: Transformed | None
+    walk: Walk, recipe: Recipe, target: Target, stem: str, made: Transformed | None, rung: str = ""
 ) -> None:
     """Enter a target's conversions into the plan."""
     for backend in _backends(target):
-        _step(walk, recipe, target, backend, stem, made)
+        _step(walk, recipe, target, backend, stem, made, rung)
 
 
 def convert(
-    walk: Walk, recipe: Recipe, target: Target, stem: str, made: Transformed, folder: Path
+    walk: Walk,
+    recipe: Recipe,
+    target: Target,
+    stem: str,
+    made: Transformed,
+    folder: Path,
+    rung: str = "",
 ) -> list[tuple[Artefact, str]]:
     """Every file of a target, laid out in `folder`, with a digest over all its parts."""
     found = []
     for backend in _backends(target):
-        entry = _step(walk, recipe, target, backend, stem, made)
+        entry = _step(walk, recipe, target, backend, stem, made, rung)
         assert entry is not None
         walk.store.materialise(entry, folder)
         listed = folder / ARTEFACTS
@@ -79,10 +85,16 @@ def _backends(target: Target) -> list[str]:
 
 
 def _step(
-    walk: Walk, recipe: Recipe, target: Target, backend: str, stem: str, made: Transformed | None
+    walk: Walk,
+    recipe: Recipe,
+    target: Target,
+    backend: str,
+    stem: str,
+    made: Transformed | None,
+    rung: str,
 ) -> Entry | None:
     return walk.step(
-        f"{recipe.name}.{target.name}.{backend}",
+        ".".join(part for part in (recipe.name, target.name, rung, backend) if part),
         f"convert {target.name} {backend}",
         _convert_ingredients(target, backend, stem, made) if made else None,
         lambda out, _work: _lower(backend, target, stem, made, out),

@@ -21,6 +21,20 @@ NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long each file is run, and how often before the next one gets its turn."""
+
+    min_runs: int
+    min_s: float
+    budget_s: float = BUDGET_S_PER_FILE
+    turn_runs: int = ROUND_RUNS
+
+
+# Enough to tell which of two files is faster; the figures of a report take longer.
+SHORT = Pace(min_runs=9, min_s=0.3, budget_s=2.0, turn_runs=3)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Samples:
     """Raw wall times of one file."""
 
@@ -61,8 +75,11 @@ def artefact_input(artefact: Artefact, free_px: tuple[int, int]) -> tuple[Tensor
     return tensor, height, width
 
 
-def time_interleaved(artefacts: Sequence[Artefact], measuring: Measuring) -> list[Samples]:
-    """Time all files in turns of ten runs until each has enough, and close them."""
+def time_interleaved(
+    artefacts: Sequence[Artefact], measuring: Measuring, pace: Pace | None = None
+) -> list[Samples]:
+    """Time all files in turns until each has enough, and close them."""
+    pace = pace or Pace(min_runs=measuring.min_runs, min_s=measuring.min_s)
     inputs = [artefact_input(artefact, measuring.input_px) for artefact in artefacts]
     sessions: list[Session] = []
     try:
@@ -70,10 +87,10 @@ def time_interleaved(artefacts: Sequence[Artefact], measuring: Measuring) -> lis
             backend = plugins.load("backends", artefact.backend)
             sessions.append(backend.open(artefact, threads=measuring.threads))
         taken: list[list[int]] = [[] for _ in sessions]
-        while any(not _enough(times, measuring) for times in taken):
+        while any(not _enough(times, pace) for times in taken):
             for session, (tensor, _, _), times in zip(sessions, inputs, taken, strict=True):
-                if not _enough(times, measuring):
-                    _take_turn(session, tensor, times)
+                if not _enough(times, pace):
+                    _take_turn(session, tensor, times, pace)
     finally:
         for session in sessions:
             session.close()
@@ -83,18 +100,19 @@ def time_interleaved(artefacts: Sequence[Artefact], measuring: Measuring) -> lis
     ]
 
 
-def _enough(times: Sequence[int], measuring: Measuring) -> bool:
+def _enough(times: Sequence[int], pace: Pace) -> bool:
     total_s = sum(times) / 1e9
-    complete = len(times) >= measuring.min_runs and total_s >= measuring.min_s
-    return complete or total_s >= BUDGET_S_PER_FILE
+    complete = len(times) >= pace.min_runs and total_s >= pace.min_s
+    return complete or total_s >= pace.budget_s
 
 
-def _take_turn(session: Session, tensor: Tensor, times: list[int]) -> None:
-    for _ in range(WARM_RUNS if len(times) < ROUND_RUNS or sum(times) < 5e9 else 1):
+def _take_turn(session: Session, tensor: Tensor, times: list[int], pace: Pace) -> None:
+    many = len(times) < pace.turn_runs or sum(times) < 5e9
+    for _ in range(WARM_RUNS if many and pace.turn_runs >= ROUND_RUNS else 1):
         session.run(tensor)
-    for _ in range(ROUND_RUNS):
+    for _ in range(pace.turn_runs):
         started = time.perf_counter_ns()
         session.run(tensor)
         times.append(time.perf_counter_ns() - started)
-        if sum(times) > BUDGET_S_PER_FILE * 1e9:
+        if sum(times) > pace.budget_s * 1e9:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,29 @@ from toolkit.images.sets import ImageSet
 from toolkit.metrics.protocol import PROTOCOL
 from toolkit.model.facts import network_facts
 from toolkit.model.network import read_network
-from toolkit.report import Latency, Measured, Report, StepRecord, Verdict, psnr_drop
-from toolkit.run.judge import failed, judge
+from toolkit.report import (
+    Explanation,
+    Latency,
+    LayerLoss,
+    Measured,
+    Recommendation,
+    Report,
+    Rung,
+    StepRecord,
+    Verdict,
+    psnr_drop,
+)
+from toolkit.run.attempt import with_times, without_int8
+from toolkit.run.explain import explanation
+from toolkit.run.judge import STOOD_IN_FOR, failed
 from toolkit.run.key import declared, tool_versions
+from toolkit.run.ladder import Climbed
 from toolkit.run.measure import Samples
-from toolkit.run.score import Scored, int8_shares
+from toolkit.run.recommend import file_verdicts, recommend
+from toolkit.run.rungs import quantize_step
+from toolkit.run.score import Scored, layers_left, measured_file
 from toolkit.run.sources import Spine
-from toolkit.spec.recipe import Recipe
+from toolkit.spec.recipe import Gates, Recipe
 from toolkit.spec.target import Target
 
 REFERENCE = "float network"
@@ -37,6 +53,8 @@ class Evidence:
     files: tuple[Scored, ...]
     rivals: tuple[Scored, ...]  # files once more in a faster float mode, for comparison only
     samples: tuple[Samples, ...]  # of files, then rivals
+    climbed: Climbed | None = None  # None: the recipe quantizes nothing
+    layers: tuple[LayerLoss, ...] = ()  # where the drop comes from, where there is one
 
     @property
     def judged(self) -> Scored:
@@ -60,10 +78,10 @@ def build_report(
         _latency(scored, taken, recipe.measuring.threads)
         for scored, taken in zip(everything, evidence.samples, strict=True)
     ]
-    reference = _measured(evidence.reference, None, REFERENCE)
-    measured = [_measured(s, la) for s, la in zip(everything, latencies, strict=True)]
-    shipped = measured[: len(evidence.files)]
-    verdicts = [v for one in shipped for v in _verdicts(recipe, reference, one, shipped)]
+    reference = measured_file(evidence.reference, None, REFERENCE)
+    measured = [measured_file(s, la) for s, la in zip(everything, latencies, strict=True)]
+    advice = recommend(recipe.gates, target, reference, measured)
+    verdicts = _verdicts(recipe.gates, target, reference, evidence, measured, advice)
     return Report(
         recipe=recipe.name,
         target=target.name,
@@ -72,15 +90,67 @@ def build_report(
         verdicts=tuple(verdicts),
         reference=reference,
         files=tuple(measured),
-        drops=_drops(_measured(evidence.spine, None, REFERENCE), reference, measured),
+        drops=_drops(measured_file(evidence.spine, None, REFERENCE), reference, measured),
         steps=tuple(steps),
         network={**_network_facts(spine), "run_key": run_key},
         images={s.name: {"count": len(s.files), "digest": s.digest} for s in images},
         host=_host(),
         versions=_versions(target),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_not_held(recipe.gates, measured)),
         protocol=PROTOCOL,
+        ladder=_ladder(evidence.climbed, advice),
+        recommendations=advice,
+        explanation=_explained(recipe, evidence, verdicts),
     )
+
+
+def _verdicts(
+    gates: Gates,
+    target: Target,
+    reference: Measured,
+    evidence: Evidence,
+    measured: Sequence[Measured],
+    advice: Sequence[Recommendation],
+) -> list[Verdict]:
+    layers = {s.artefact.path.name: layers_left(s.operators) for s in evidence.files}
+    shipped = measured[: len(evidence.files)]
+    verdicts = file_verdicts(gates, reference, shipped, advice, layers)
+    if evidence.climbed is not None:
+        made = {one.backend for one in shipped if one.precision == "int8"}
+        verdicts += without_int8(target, made)
+    return verdicts
+
+
+def _not_held(gates: Gates, measured: Sequence[Measured]) -> list[str]:
+    """Gates on time that say nothing of files which another runtime stands in for."""
+    stated = {"latency_p90_ms": gates.latency_p90_ms, "int8_speedup": gates.int8_speedup}
+    names = [name for name, limit in stated.items() if limit is not None]
+    if not names or not any(one.backend == STOOD_IN_FOR for one in measured):
+        return []
+    verb = "are" if len(names) > 1 else "is"
+    listed = " and ".join(f"`{name}`" for name in names)
+    return [f"{listed} {verb} not held here: ONNX Runtime ran the files in TensorRT's place"]
+
+
+def _ladder(climbed: Climbed | None, advice: Sequence[Recommendation]) -> tuple[Rung, ...]:
+    """The rungs, the taken one with the times of the report."""
+    if climbed is None:
+        return ()
+    times = {
+        r.int8_file: (r.int8_p50_ms, r.float_p50_ms) for r in advice if r.backend != STOOD_IN_FOR
+    }
+    return tuple(
+        with_times(rung, times) if rung.state == "taken" else rung for rung in climbed.rungs
+    )
+
+
+def _explained(
+    recipe: Recipe, evidence: Evidence, verdicts: Sequence[Verdict]
+) -> Explanation | None:
+    step = quantize_step(recipe)
+    if evidence.climbed is None or step is None:
+        return None
+    return explanation(evidence.climbed, evidence.layers, verdicts, step, recipe.gates)
 
 
 def _latency(scored: Scored, taken: Samples, threads: int) -> Latency:
@@ -94,29 +164,6 @@ def _latency(scored: Scored, taken: Samples, threads: int) -> Latency:
         width_px=taken.width_px,
         peak_memory_mb=scored.peak_memory_mb,
     )
-
-
-def _measured(scored: Scored, latency: Latency | None, label: str = "") -> Measured:
-    artefact = scored.artefact
-    operators_share, macs_share = int8_shares(scored.operators)
-    return Measured(
-        label=label or f"{artefact.backend} {artefact.precision}",
-        file="" if label else artefact.path.name,
-        backend=artefact.backend,
-        precision=artefact.precision,
-        digest=scored.digest,
-        size_kb=_size_kb(artefact.path),
-        images=scored.images,
-        latency=latency,
-        int8_operators_share=operators_share,
-        int8_macs_share=macs_share,
-    )
-
-
-def _size_kb(path: Path) -> float:
-    """Size in kilobytes of 1000; an OpenVINO IR counts its .bin too."""
-    parts = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-    return round(sum(part.stat().st_size for part in parts) / 1000, 1)
 
 
 def _drops(
@@ -136,16 +183,6 @@ def _drops(
             "quantization": psnr_drop(twin, one).mean_db,
         }
     return split
-
-
-def _verdicts(
-    recipe: Recipe, reference: Measured, measured: Measured, shipped: Sequence[Measured]
-) -> list[Verdict]:
-    """Every gate for INT8 files; float files that lie beside them answer for the picture alone."""
-    gates = recipe.gates
-    if measured.precision != "int8" and any(m.precision == "int8" for m in shipped):
-        gates = replace(gates, latency_p90_ms=None, size_kb=None)
-    return judge(gates, measured, psnr_drop(reference, measured))
 
 
 def _network_facts(spine: Spine) -> dict[str, Any]:

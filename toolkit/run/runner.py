@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from toolkit.errors import EnvironmentFailure, Problems, ToolkitError, raise_all
 from toolkit.run import convert as converting
 from toolkit.run.key import declared, tool_versions
-from toolkit.run.sources import Spine, label, spine_of
+from toolkit.run.rungs import plan_ladder, quantize_step
+from toolkit.run.sources import Spine, image_sets, label, spine_of
 from toolkit.run.steps import Transformed, transform
 from toolkit.run.store import Store
 from toolkit.run.walk import Listener, Planned, Walk
@@ -40,6 +41,8 @@ def preflight(recipe: Recipe, targets: Sequence[Target], out: Path) -> None:
     problems: list[ToolkitError] = []
     rooms = [("steps", step.name) for step in recipe.steps]
     rooms += [("backends", b) for b in sorted({b.backend for t in targets for b in t.builds})]
+    if any(build.npu for target in targets for build in target.builds):
+        rooms.append(("lowering", "vela"))
     for room, name in rooms:
         try:
             tool_versions(declared(room, name)[1])
@@ -65,8 +68,12 @@ def plan_recipe(
     """What a run would do now, step by step, with the first reason why. Writes nothing."""
     walk = Walk(store, listener, execute=False)
     made = transform(walk, recipe, _channel_multiple(targets))
-    for target in targets:
-        converting.plan_convert(walk, recipe, target, label(recipe.network), made)
+    step = quantize_step(recipe)
+    if step is None:
+        for target in targets:
+            converting.plan_convert(walk, recipe, target, label(recipe.network), made)
+    else:
+        plan_ladder(walk, recipe, targets, step, made)
     return walk.planned
 
 
@@ -114,14 +121,28 @@ def _one_target(
     warnings: Sequence[str],
     out: Path,
 ) -> Outcome:
-    from toolkit.run.assemble import assemble
+    from toolkit.run.assemble import assemble, earlier_rungs
+    from toolkit.run.ladder import climb
+    from toolkit.run.score import Scoring
 
     recipe = replace(recipe, gates=gates_for(recipe.gates, target))
+    step, climbed = quantize_step(recipe), None
     try:
+        scoring = Scoring(
+            walk=walk,
+            recipe=recipe,
+            slot=f"{recipe.name}.{target.name}",
+            images=image_sets(recipe)[1],
+        )
         with walk.store.scratch() as folder:
-            stem = label(recipe.network)
-            converted = converting.convert(walk, recipe, target, stem, made, folder)
-            assembled = assemble(walk, recipe, target, made, converted, warnings, out)
+            if step is None:
+                stem = label(recipe.network)
+                converted = converting.convert(walk, recipe, target, stem, made, folder)
+            else:
+                earlier = earlier_rungs(recipe, target, out)
+                climbed = climb(scoring, target, step, made, folder, earlier)
+                made, converted = climbed.taken.made, list(climbed.taken.converted)
+            assembled = assemble(scoring, target, made, climbed, converted, warnings, out)
     except ToolkitError as failure:
         return Outcome(target=target.name, failure=failure)
     return Outcome(target=target.name, assembled=assembled)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from toolkit import plugins
@@ -15,7 +16,7 @@ from toolkit.images.tiles import with_halo
 from toolkit.metrics.protocol import PROTOCOL, score_image
 from toolkit.model.contract import IoContract, TensorSpec
 from toolkit.model.network import read_network, tensor_names
-from toolkit.report import ImageScore
+from toolkit.report import ImageScore, Latency, Measured, NpuUse
 from toolkit.run.key import Ingredients, declared, tool_versions
 from toolkit.run.sources import Spine
 from toolkit.run.trial import try_out
@@ -38,6 +39,8 @@ class Scored:
     images: tuple[ImageScore, ...]
     operators: tuple[Mapping[str, Any], ...]
     peak_memory_mb: float
+    npu: NpuUse | None = None  # of files that are compiled for one
+    npu_file: Path | None = None  # the compiled file, in the store
 
 
 def spine_artefact(spine: Spine) -> Artefact:
@@ -118,6 +121,61 @@ def _score(walk: Walk, recipe: Recipe, artefact: Artefact, images: ImageSet) -> 
         "operators": [dict(operator) for operator in trial.operators],
         "peak_memory_mb": trial.peak_memory_mb,
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Scores the files of one target, each of them once in a run."""
+
+    walk: Walk
+    recipe: Recipe
+    slot: str
+    images: ImageSet
+    known: dict[tuple[str, str, str], Scored] = field(default_factory=dict)
+
+    def of(self, artefact: Artefact, digest: str) -> Scored:
+        """The file's score; its path is always the one that was asked about."""
+        key = (digest, artefact.backend, artefact.precision)
+        if key not in self.known:
+            scored = score(self.walk, self.recipe, self.slot, artefact, digest, self.images)
+            self.known[key] = scored
+        return replace(self.known[key], artefact=artefact)
+
+    def reference(self, spine: Spine) -> Measured:
+        """The float network that every drop is measured against."""
+        return measured_file(self.of(spine_artefact(spine), spine.digest), label=SPINE)
+
+
+def measured_file(scored: Scored, latency: Latency | None = None, label: str = "") -> Measured:
+    """What a report says of one file; `label` names the reference, which is no file."""
+    artefact = scored.artefact
+    operators_share, macs_share = int8_shares(scored.operators)
+    return Measured(
+        label=label or f"{artefact.backend} {artefact.precision}",
+        file="" if label else artefact.path.name,
+        backend=artefact.backend,
+        precision=artefact.precision,
+        digest=scored.digest,
+        size_kb=_size_kb(artefact.path),
+        images=scored.images,
+        latency=latency,
+        int8_operators_share=operators_share,
+        int8_macs_share=macs_share,
+        npu=scored.npu,
+    )
+
+
+def _size_kb(path: Path) -> float:
+    """Size in kilobytes of 1000; an OpenVINO IR counts its .bin too."""
+    parts = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    return round(sum(part.stat().st_size for part in parts) / 1000, 1)
+
+
+def layers_left(operators: Sequence[Mapping[str, Any]]) -> str:
+    """How many of a file's layers, operators that multiply, the runtime runs in INT8."""
+    layers = [o for o in operators if o["macs"] > 0]
+    left = sum(1 for o in layers if o["precision"] == "int8")
+    return f"{left} of {len(layers)} layers left in INT8"
 
 
 def int8_shares(operators: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from toolkit.spec.recipe import Recipe, StepSpec
 READS_CALIBRATION = frozenset({"prune", "quantize"})
 # Parameters that say where or how fast, not what: they never reach a key.
 NOT_IN_KEY = frozenset({"threads", "processes", "images"})
+TRAINING_RUNG = "qat"  # the one rung of `quantize` that needs torch
+TRAINING_TOOLS = ("torch",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,29 +28,48 @@ class Transformed:
     reference: Spine  # what the drop is measured against: the network before prune and quantize
     pruned: Spine  # the float network that `quantize` was given, or the last one without it
     spine: Spine
-    plan: Path | None
-    plan_digest: str
+    plan: Path | None = None
+    plan_digest: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of `quantize`
+    minutes: float = 0.0  # that `quantize` took when it ran
 
 
 def transform(walk: Walk, recipe: Recipe, channel_multiple: int) -> Transformed | None:
-    """Run or keep every step of the recipe; None where only planning and something would run."""
+    """Run or keep every step but `quantize`; None where only planning and something would run."""
     source = spine_of(walk, recipe.network, recipe.name)
-    reference = pruned = spine = source
-    plan: Path | None = None
-    plan_digest = ""
+    reference = spine = source
     for index, step in enumerate(recipe.steps):
-        entry = _one(walk, recipe, index, spine, channel_multiple)
+        if step.name == "quantize":
+            continue
+        occasion = _occasion(walk, recipe, index, step, spine, channel_multiple)
+        entry = _one(walk, f"{recipe.name}.{index}.{step.name}", step.name, occasion)
         spine = _spine(entry, spine)
         if step.name == "distill":
             reference = spine
-        if step.name != "quantize":
-            pruned = spine
-        if entry is not None and "plan.json" in entry.paths:
-            plan, plan_digest = entry.paths["plan.json"], entry.digests["plan.json"]
-    if spine is None or reference is None or pruned is None:
+    if spine is None or reference is None:
         return None
-    return Transformed(
-        reference=reference, pruned=pruned, spine=spine, plan=plan, plan_digest=plan_digest
+    return Transformed(reference=reference, pruned=spine, spine=spine)
+
+
+def quantize(
+    walk: Walk, recipe: Recipe, step: StepSpec, made: Transformed | None
+) -> Transformed | None:
+    """Run or keep `quantize` at the rung that `step` names; None where only planning."""
+    rung = step.params["rung"]
+    slot = f"{recipe.name}.quantize.{rung}"
+    occasion = _occasion(walk, recipe, -1, step, made.spine, 1) if made else None
+    entry = _one(walk, slot, f"quantize {rung}", occasion)
+    if entry is None or made is None:
+        return None
+    spine = _spine(entry, made.spine)
+    assert spine is not None
+    return replace(
+        made,
+        spine=spine,
+        plan=entry.paths["plan.json"],
+        plan_digest=entry.digests["plan.json"],
+        facts=entry.facts,
+        minutes=entry.seconds / 60,
     )
 
 
@@ -62,10 +83,15 @@ def _spine(entry: Entry | None, before: Spine | None) -> Spine | None:
     )
 
 
-def _one(
-    walk: Walk, recipe: Recipe, index: int, spine: Spine | None, channel_multiple: int
-) -> Entry | None:
-    step = recipe.steps[index]
+def _occasion(
+    walk: Walk,
+    recipe: Recipe,
+    index: int,
+    step: StepSpec,
+    spine: Spine | None,
+    channel_multiple: int,
+) -> _Occasion | None:
+    """What the step reads; None where a step before it would run first."""
     slot = f"{recipe.name}.{index}.{step.name}"
     others = {name: spine_of(walk, source, slot) for name, source in step.networks.items()}
     params = dict(step.params)
@@ -73,8 +99,8 @@ def _one(
         params["arch"] = fresh_arch(recipe.network)
     known = {name: other for name, other in others.items() if other is not None}
     if spine is None or len(known) < len(others):
-        return walk.step(slot, step.name, None, _nothing)
-    occasion = _Occasion(
+        return None
+    return _Occasion(
         recipe=recipe,
         step=step,
         params=params,
@@ -82,9 +108,14 @@ def _one(
         others=known,
         channel_multiple=channel_multiple,
     )
+
+
+def _one(walk: Walk, slot: str, title: str, occasion: _Occasion | None) -> Entry | None:
+    if occasion is None:
+        return walk.step(slot, title, None, _nothing)
     return walk.step(
         slot,
-        step.name,
+        title,
         _ingredients(occasion),
         lambda out, work: _execute(walk, occasion, out, work),
     )
@@ -114,6 +145,8 @@ def _ingredients(occasion: _Occasion) -> Ingredients:
     inputs.update({name: folder_digest(folder) for name, folder in step.folders.items()})
     if step.name in READS_CALIBRATION:
         inputs["calibration"] = image_sets(occasion.recipe)[0].digest
+    if step.params.get("rung") == TRAINING_RUNG:
+        tools = (*tools, *TRAINING_TOOLS)
     multiple = {"channel_multiple": occasion.channel_multiple}
     return Ingredients(
         step=step.name,

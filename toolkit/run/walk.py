@@ -37,7 +37,7 @@ class Planned:
     """One line of `edgesr plan`."""
 
     title: str
-    state: str  # "run" or "kept"
+    state: str  # "run", "kept", or "may": only where rungs before it fail
     reason: str
 
 

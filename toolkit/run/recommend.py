@@ -1,0 +1,118 @@
+"""INT8 or float, runtime by runtime: decided by time on this host, never against a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from toolkit.report import Drop, Measured, Recommendation, Verdict, psnr_drop
+from toolkit.run.judge import STOOD_IN_FOR, failed, judge, picture_gates
+from toolkit.spec.recipe import Gates
+from toolkit.spec.target import Target
+
+INT8, FLOAT, EITHER = "int8", "float", "either"
+
+
+def recommend(
+    gates: Gates, target: Target, reference: Measured, files: Sequence[Measured]
+) -> tuple[Recommendation, ...]:
+    """One recommendation for each runtime that has an INT8 file and a float one, both timed.
+
+    `files` are a target's files, then the same once more in faster float modes. Float is
+    recommended where INT8 is not faster than the fastest float mode, the float file holds the
+    gates on time and size too, and the recipe does not gate the speed-up (then INT8 fails it).
+    """
+    found = []
+    for file in files:
+        rival = fastest_float(file, files)
+        if file.precision == "int8" and file.latency and rival is not None:
+            found.append(_decided(gates, target, reference, file, rival))
+    return tuple(found)
+
+
+def fastest_float(file: Measured, files: Sequence[Measured]) -> Measured | None:
+    """The fastest float mode of the file's runtime, timed as the file was."""
+    rivals = [f for f in files if f.backend == file.backend and f.precision != "int8" and f.latency]
+    return min(rivals, key=lambda f: f.latency.p50_ms if f.latency else 0.0, default=None)
+
+
+def speed_ups(recommendations: Sequence[Recommendation]) -> dict[str, float]:
+    """How many times faster than float each INT8 file is, by its name."""
+    return {r.int8_file: r.speed_up for r in recommendations}
+
+
+def _decided(
+    gates: Gates, target: Target, reference: Measured, file: Measured, rival: Measured
+) -> Recommendation:
+    assert file.latency is not None
+    assert rival.latency is not None
+    ratio = rival.latency.p50_ms / file.latency.p50_ms
+    drop_db = psnr_drop(reference, file).mean_db
+    ship, why = _elsewhere(target, file) or _choice(gates, rival, ratio, drop_db)
+    return Recommendation(
+        backend=file.backend,
+        ship=ship,
+        why=why,
+        int8_file=file.file,
+        float_file=rival.file,
+        float_precision=rival.precision,
+        int8_p50_ms=file.latency.p50_ms,
+        float_p50_ms=rival.latency.p50_ms,
+        int8_drop_db=drop_db,
+    )
+
+
+def _elsewhere(target: Target, file: Measured) -> tuple[str, str] | None:
+    """Where the file is computed by what is not at hand, this host's time decides nothing."""
+    if file.backend == STOOD_IN_FOR:
+        return EITHER, (
+            "ONNX Runtime ran it in TensorRT's place; whether INT8 or float16 is faster, the board "
+            "decides (build_engine.sh builds both)"
+        )
+    if file.npu is not None:
+        return INT8, f"{file.npu.accelerator} computes INT8 alone; this host's time is not its"
+    return None
+
+
+def _choice(gates: Gates, rival: Measured, ratio: float, drop_db: float) -> tuple[str, str]:
+    """What to ship, and why in a sentence without a full stop."""
+    speed = f"{ratio:.2f} times as fast as {rival.precision}"
+    if ratio > 1:
+        return INT8, f"{speed}, {drop_db:.3f} dB lost"
+    if gates.int8_speedup is not None:
+        return INT8, f"only {speed}, and the recipe gates int8_speedup"
+    broken = failed(judge(gates, rival, Drop(mean_db=0.0, worst_db=0.0, worst_image="")))
+    if broken:
+        gate = broken[0]
+        return INT8, f"only {speed}, but float breaks {gate.gate} of {gate.limit:g} {gate.unit}"
+    return FLOAT, f"INT8 is only {speed} on this host and loses {drop_db:.3f} dB"
+
+
+def file_verdicts(
+    gates: Gates,
+    reference: Measured,
+    files: Sequence[Measured],
+    recommendations: Sequence[Recommendation],
+    layers: Mapping[str, str],
+) -> list[Verdict]:
+    """Every gate for INT8 files, and for float files that are to be shipped; beside an INT8 file
+    that is shipped a float one answers for the picture alone. `layers` are `layers_left`, by file.
+    """
+    ratios = speed_ups(recommendations)
+    in_place = {r.float_file for r in recommendations if r.ship == FLOAT}
+    has_int8 = any(file.precision == "int8" for file in files)
+    verdicts = []
+    for file in files:
+        beside = has_int8 and file.precision != "int8" and file.file not in in_place
+        verdicts += judge(
+            picture_gates(gates) if beside else gates,
+            file,
+            psnr_drop(reference, file),
+            speed_up=ratios.get(file.file),
+            layers=layers.get(file.file, ""),
+        )
+    return verdicts
+
+
+def left_out(recommendations: Sequence[Recommendation]) -> dict[str, str]:
+    """INT8 files that are not packed, and why not."""
+    return {r.int8_file: r.why for r in recommendations if r.ship == FLOAT}
