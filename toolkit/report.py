@@ -200,11 +200,19 @@ class LayerLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecipeEdit:
+    """One change of the recipe that would help."""
+
+    line: str  # as it is written in the recipe
+    effect: str  # what it does, without a full stop
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explanation:
     """Where the drop comes from, and which edits of the recipe would help."""
 
     layers: tuple[LayerLoss, ...]  # largest drop first; empty where it was not looked into
-    edits: tuple[str, ...]  # lines for the recipe, each with what it does after two spaces
+    edits: tuple[RecipeEdit, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -197,7 +197,7 @@ def _manifest(
 
 
 def _not_packed(report: Report, files: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """INT8 files that were measured and left out, because float is what to ship, with the reason."""
+    """INT8 files that were measured but left out, because float is what to ship; and why."""
     packed = {file["name"] for file in files}
     return [
         {"name": advice.int8_file, "why": advice.why, "instead": advice.float_file}

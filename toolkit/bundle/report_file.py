@@ -13,6 +13,7 @@ from toolkit.report import (
     Latency,
     LayerLoss,
     Measured,
+    RecipeEdit,
     Recommendation,
     Report,
     Rung,
@@ -75,7 +76,7 @@ def _explanation(value: Mapping[str, Any] | None) -> Explanation | None:
     layers = tuple(
         LayerLoss(**{**layer, "drop_db": float(layer["drop_db"])}) for layer in value["layers"]
     )
-    return Explanation(layers=layers, edits=tuple(value["edits"]))
+    return Explanation(layers=layers, edits=tuple(RecipeEdit(**e) for e in value["edits"]))
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.contracts import Progress
-from toolkit.report import Explanation, LayerLoss, Verdict
+from toolkit.report import Explanation, LayerLoss, RecipeEdit, Verdict
 from toolkit.run.attempt import Attempt
 from toolkit.run.judge import LEAST_INT8_SHARE, failed, is_picture
 from toolkit.run.key import Ingredients, declared, tool_versions
@@ -98,43 +98,53 @@ def explanation(
 
 def _edits(
     climbed: Climbed, layers: Sequence[LayerLoss], step: StepSpec, gates: Gates
-) -> list[str]:
+) -> list[RecipeEdit]:
     tried = [rung.name for rung in climbed.rungs]
     edits = []
     if step.params["rung"] not in (AUTO, TRAINING_RUNG):
-        edits.append("- quantize: {rung: auto}  climbs on to the rungs that do more")
+        edits.append(_edit("rung: auto", "climbs on to the rungs that do more"))
     elif TRAINING_RUNG not in tried and step.params["train_minutes"] <= 0:
-        edits.append("- quantize: {train_minutes: 20}  allows rung qat, which trains in 8 bits")
+        edits.append(_edit("train_minutes: 20", "allows rung qat, which trains in 8 bits"))
     elif TRAINING_RUNG in tried:
         minutes = LONGER * step.params["train_minutes"]
-        edits.append(f"- quantize: {{train_minutes: {minutes:g}}}  trains longer in 8 bits")
+        edits.append(_edit(f"train_minutes: {minutes:g}", "trains longer in 8 bits"))
         if not step.folders:
-            edits.append("- quantize: {images: photographs/}  trains on more images of your own")
+            edits.append(_edit("images: photographs/", "trains on more images of your own"))
     return edits + _float_edit(layers, step, gates)
 
 
-def _float_edit(layers: Sequence[LayerLoss], step: StepSpec, gates: Gates) -> list[str]:
+def _edit(parameter: str, effect: str) -> RecipeEdit:
+    return RecipeEdit(line=f"- quantize: {{{parameter}}}", effect=effect)
+
+
+def _float_edit(layers: Sequence[LayerLoss], step: StepSpec, gates: Gates) -> list[RecipeEdit]:
     """The layers that lose most for their work, as `float_nodes`."""
-    room = 1 - (gates.int8_macs_share if gates.int8_macs_share is not None else LEAST_INT8_SHARE)
+    least = LEAST_INT8_SHARE if gates.int8_macs_share is None else gates.int8_macs_share
     chosen: list[LayerLoss] = []
     for layer in layers[:MOST_NODES]:
         share = sum(c.macs_share for c in chosen) + layer.macs_share
-        if layer.drop_db > WORTH_EXPLAINING_DB and not layer.widened and share <= room:
+        if layer.drop_db > WORTH_EXPLAINING_DB and not layer.widened and share <= 1 - least:
             chosen.append(layer)
     if not chosen:
         return []
-    names = ", ".join([*step.params["float_nodes"], *(layer.node for layer in chosen)])
+    widened = [layer.node for layer in layers if layer.widened]
+    names = ", ".join([*step.params["float_nodes"], *widened, *(c.node for c in chosen)])
     share = sum(layer.macs_share for layer in chosen)
+    noun = "layer" if len(chosen) == 1 else "layers"
     return [
-        f"- quantize: {{float_nodes: [{names}]}}  keeps {len(chosen)} layers with "
-        f"{100 * share:.0f} % of the multiply-accumulates out of 8 bits"
+        _edit(
+            f"float_nodes: [{names}]",
+            f"keeps {len(chosen)} {noun} with {100 * share:.0f} % of the multiply-accumulates "
+            "out of 8 bits",
+        )
     ]
 
 
-def _other_edits(lost: Sequence[Verdict], step: StepSpec) -> list[str]:
+def _other_edits(lost: Sequence[Verdict], step: StepSpec) -> list[RecipeEdit]:
     gates = {verdict.gate for verdict in lost}
     if "int8_macs_share" in gates and step.params["float_nodes"]:
-        return ["- quantize: {float_nodes: []}  lets every layer run in INT8"]
+        return [_edit("float_nodes: []", "lets every layer run in INT8")]
     if gates & {"int8_macs_share", "int8_speedup"}:
-        return ["steps: []  ships the float network, where INT8 brings nothing"]
+        effect = "ships the float network, where INT8 brings nothing"
+        return [RecipeEdit(line="steps: []", effect=effect)]
     return []

@@ -124,7 +124,7 @@ def short(verdict: Verdict) -> str:
     if verdict.gate.startswith("psnr_drop_db"):
         where = " on its worst image" if verdict.gate.endswith("worst") else ""
         return f"{verdict.file} lost {verdict.value:.2f} dB{where}, {verdict.limit:.2f} allowed"
-    return f"{sentence(verdict)}: {verdict.note}" if verdict.note else sentence(verdict)
+    return sentence(verdict)
 
 
 def is_enough(found: Attempt, rung: Rung) -> bool:

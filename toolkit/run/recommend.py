@@ -77,14 +77,18 @@ def _choice(gates: Gates, rival: Measured, ratio: float, drop_db: float) -> tupl
     """What to ship, and why in a sentence without a full stop."""
     speed = f"{ratio:.2f} times as fast as {rival.precision}"
     if ratio > 1:
-        return INT8, f"{speed}, {drop_db:.3f} dB lost"
+        return INT8, f"{speed}, {_loss(drop_db)}"
     if gates.int8_speedup is not None:
         return INT8, f"only {speed}, and the recipe gates int8_speedup"
     broken = failed(judge(gates, rival, Drop(mean_db=0.0, worst_db=0.0, worst_image="")))
     if broken:
         gate = broken[0]
         return INT8, f"only {speed}, but float breaks {gate.gate} of {gate.limit:g} {gate.unit}"
-    return FLOAT, f"INT8 is only {speed} on this host and loses {drop_db:.3f} dB"
+    return FLOAT, f"INT8 is only {speed} on this host, {_loss(drop_db)}"
+
+
+def _loss(drop_db: float) -> str:
+    return f"{abs(drop_db):.3f} dB {'won' if drop_db < 0 else 'lost'}"
 
 
 def file_verdicts(

@@ -16,8 +16,9 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from toolkit.report import Measured, Report, Verdict, psnr_drop
+from toolkit.report import LayerLoss, Measured, Report, Verdict, psnr_drop
 from toolkit.show.crops import Crop, Plane
+from toolkit.show.ladder import SHIP, edit_lines, rung_cells, rung_rows
 from toolkit.show.rows import (
     AT_LEAST,
     FileRow,
@@ -30,7 +31,6 @@ from toolkit.show.rows import (
     quantity,
     ran_on,
     reasons,
-    ship_float,
 )
 
 HERE = Path(__file__).parent
@@ -99,7 +99,10 @@ def html_text(report: Report, crops: Sequence[Crop]) -> str:
         report=report,
         headline=headline(report),
         reasons=reasons(report),
-        notes=ship_float(report),
+        advice=[(SHIP.get(r.ship, r.ship), r) for r in report.recommendations],
+        rungs=[(row, rung_cells(row)) for row in rung_rows(report)],
+        layers=layer_bars(report),
+        edits=edit_lines(report),
         gates=[(v, quantity(v), bound(v), gate_bar(v)) for v in report.verdicts],
         rows=rows,
         parts=list(dict.fromkeys(part for row in rows for part in row.parts_db)),
@@ -121,10 +124,20 @@ def gate_bar(verdict: Verdict) -> Bar | None:
     """How much of a limit is used; None where a number or a scale is missing."""
     if not math.isfinite(verdict.value) or verdict.limit <= 0:
         return None
-    floor = verdict.gate in AT_LEAST
-    fill = verdict.value if floor else verdict.value / verdict.limit * LIMIT_MARK
-    mark = verdict.limit if floor else LIMIT_MARK
+    share = verdict.gate in AT_LEAST and verdict.gate.endswith("_share")
+    fill = verdict.value if share else verdict.value / verdict.limit * LIMIT_MARK
+    mark = verdict.limit if share else LIMIT_MARK
     return Bar(fill=round(100 * min(max(fill, 0.0), 1.0), 1), limit=round(100 * mark, 1))
+
+
+def layer_bars(report: Report) -> list[tuple[LayerLoss, float]]:
+    """Each layer with the width of its bar, 0 to 100: the largest drop is 100."""
+    layers = report.explanation.layers if report.explanation else ()
+    largest = max((layer.drop_db for layer in layers), default=0.0)
+    return [
+        (la, round(100 * max(la.drop_db, 0.0) / largest, 1) if largest > 0 else 0.0)
+        for la in layers
+    ]
 
 
 def image_rows(report: Report) -> list[ImageRow]:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from toolkit.report import Drop, Measured, NpuUse, Report, Verdict, psnr_drop
 
 STOOD_IN_FOR = "tensorrt"  # the backend whose files another runtime computes on this host
-AT_LEAST = frozenset({"int8_macs_share", "int8_operators_share"})  # the other gates are ceilings
+# the other gates are ceilings
+AT_LEAST = frozenset({"int8_macs_share", "int8_operators_share", "int8_speedup"})
+TIMES = "x"  # the unit of a ratio, written without a space
 SENTENCES = {
     "psnr_drop_db.mean": "loses {value} on average, {bound}",
     "psnr_drop_db.worst": "loses {value} on its worst image, {bound}",
     "latency_p90_ms": "takes {value} at p90, {bound}",
     "size_kb": "is {value} large, {bound}",
     "int8_macs_share": "does {value} of its multiply-accumulates in INT8, {bound}",
+    "int8_speedup": "is {value} as fast as the fastest float mode, {bound}",
     "npu_operators_off": "leaves {value} to the CPU, {bound}",
     "npu_sram_kb": "needs {value} of SRAM on the NPU, {bound}",
     "npu_cycles": "takes {value} on the NPU, {bound}",
@@ -54,6 +57,8 @@ def quantity(verdict: Verdict) -> str:
     """A gate's value with its unit."""
     if verdict.gate.endswith("_share"):
         return percent(verdict.value)
+    if verdict.unit == TIMES:
+        return f"{number(verdict.value, 2)}{TIMES}"
     digits = {"dB": 3, "ms": 2, "kB": 1, "operators": 0, "cycles": 0}.get(verdict.unit, 3)
     return f"{number(verdict.value, digits)} {verdict.unit}".rstrip()
 
@@ -63,7 +68,8 @@ def bound(verdict: Verdict) -> str:
     side = "at least" if verdict.gate in AT_LEAST else "at most"
     if verdict.gate.endswith("_share"):
         return f"{side} {percent(verdict.limit)}"
-    return f"{side} {verdict.limit:.6g} {verdict.unit}".rstrip()
+    gap = "" if verdict.unit == TIMES else " "
+    return f"{side} {verdict.limit:.6g}{gap}{verdict.unit}".rstrip()
 
 
 def sentence(verdict: Verdict) -> str:
@@ -72,7 +78,10 @@ def sentence(verdict: Verdict) -> str:
     if math.isnan(verdict.value):
         return f"{who} has no number for {verdict.gate}, {bound(verdict)}"
     form = SENTENCES.get(verdict.gate, verdict.gate + " is {value}, {bound}")
-    return f"{who} {form.format(value=quantity(verdict), bound=bound(verdict))}"
+    said = f"{who} {form.format(value=quantity(verdict), bound=bound(verdict))}"
+    return (
+        f"{said} ({verdict.note})" if verdict.gate == "int8_macs_share" and verdict.note else said
+    )
 
 
 def headline(report: Report) -> str:
@@ -105,27 +114,6 @@ def worst_image(report: Report) -> list[str]:
 def file_rows(report: Report) -> list[FileRow]:
     """One row per measured file, in the report's order."""
     return [_row(report, measured) for measured in report.files]
-
-
-def ship_float(report: Report) -> list[str]:
-    """A line for each INT8 file that does not beat true float32 in time on this host.
-
-    TensorRT does not run here: ONNX Runtime computes its files, and its time says nothing of the
-    board's.
-    """
-    slow = [
-        row
-        for row in file_rows(report)
-        if row.measured.precision == "int8" and row.speed_up is not None and row.speed_up <= 1
-    ]
-    return [
-        f"time: {row.measured.file} was run by ONNX Runtime in TensorRT's place; "
-        "whether INT8 or float16 is faster, the board decides (build_engine.sh builds both)"
-        if row.measured.backend == STOOD_IN_FOR
-        else f"ship float: {row.measured.file} is not faster than float32 on this host "
-        f"({row.measured.backend}, {number(row.speed_up or 0.0, 2)}x)"
-        for row in slow
-    ]
 
 
 def npu_lines(report: Report) -> list[str]:

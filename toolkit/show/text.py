@@ -7,6 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.report import Measured, Report
+from toolkit.show.ladder import (
+    advice,
+    edit_lines,
+    largest_layers,
+    layer_cells,
+    rung_cells,
+    rung_rows,
+)
 from toolkit.show.rows import (
     FileRow,
     computed_in,
@@ -17,11 +25,15 @@ from toolkit.show.rows import (
     percent,
     ran_on,
     reasons,
-    ship_float,
 )
 
 BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "1;31", "1;32", "33"
 COLUMNS = (9, 8, 8, 8, 9, 9, 8, 8, 8)  # widths; 75 together, so that 80 columns are enough
+RUNG_COLUMNS = (8, 8, 9, 9, 8, 9)
+RUNG_HEADS = (
+    ("rung", "drop", "worst", "gained", "p50", "speed", "minutes", ""),
+    ("", "dB", "dB", "dB", "ms", "-up", "", ""),
+)
 HEADS = (
     ("size", "PSNR", "drop", "worst", "p50", "p90", "speed", "INT8", "INT8"),
     ("kB", "dB", "dB", "dB", "ms", "ms", "-up", "ops", "MACs"),
@@ -38,7 +50,10 @@ def report_text(
     """
     blocks = [
         _verdict(report, colour, width),
+        [part for line in advice(report) for part in _hung(line, "", width)],
         _table(report, colour),
+        _ladder(report, colour, width),
+        _explanation(report, colour, width),
         [part for line in npu_lines(report) for part in _hung(line, "", width)],
         _conditions(report, width),
         _notes(report, colour, width),
@@ -91,6 +106,41 @@ def _table(report: Report, colour: bool) -> list[str]:
     return lines
 
 
+def _ladder(report: Report, colour: bool, width: int) -> list[str]:
+    """The rungs that were tried; nothing where the first one did."""
+    rows = rung_rows(report)
+    if len(rows) < 2:
+        return []
+    lines = [_paint(_rung_line(head), DIM, colour) for head in RUNG_HEADS]
+    for row in rows:
+        lines.append(_rung_line(rung_cells(row)))
+        if row.rung.state == "refused":
+            lines += _hung(row.rung.why, "  ", width)
+    return lines
+
+
+def _rung_line(cells: Sequence[str]) -> str:
+    first, *numbers, state = cells
+    sized = zip(numbers, RUNG_COLUMNS, strict=True)
+    return f"{first:<8}{''.join(n.rjust(size) for n, size in sized)}  {state}".rstrip()
+
+
+def _explanation(report: Report, colour: bool, width: int) -> list[str]:
+    lines = []
+    layers = largest_layers(report)
+    if layers:
+        title = "where the drop comes from: dB lost with only that layer in 8 bits, share of MACs"
+        lines += [_paint(part, BOLD, colour) for part in _hung(title, "", width)]
+    for drop, share, who in map(layer_cells, layers):
+        lines += _hung(f"{drop:>7} dB  {share:>6}  {who}", "", width)
+    edits = edit_lines(report)
+    if edits:
+        lines.append(_paint("what would help, in the recipe", BOLD, colour))
+    for line, effect in edits:
+        lines += ["  " + printable(line), *_hung(effect, "      ", width)]
+    return lines
+
+
 def _numbers(measured: Measured, row: FileRow | None) -> tuple[str, ...]:
     time = measured.latency
     return (
@@ -128,7 +178,7 @@ def _conditions(report: Report, width: int) -> list[str]:
 
 
 def _notes(report: Report, colour: bool, width: int) -> list[str]:
-    lines = [f"warning: {warning}" for warning in report.warnings] + ship_float(report)
+    lines = [f"warning: {warning}" for warning in report.warnings]
     parts = [part for line in lines for part in _hung(line, "", width)]
     return [_paint(part, YELLOW, colour) for part in parts]
 
