@@ -134,7 +134,7 @@ def deconvolution_to_shuffle(
     short: set[str] = set()
 
     def replace(node: NodeProto, stored: dict[str, Array]) -> list[NodeProto] | None:
-        if drop_surplus and node.input[0] in short and _cuts_the_end(node, stored):
+        if drop_surplus and short.intersection(node.input[:1]) and _cuts_the_end(node, stored):
             short.update(node.output)
             return [helper.make_node("Identity", node.input[:1], node.output, node.name)]
         new = _deconvolution(node, stored, drop_surplus)
