@@ -156,11 +156,17 @@ class Rung:
     """One rung of quantization that was tried on a target's real files."""
 
     name: str  # "ranges", "equalise", "rounding", "mixed", "qat"
-    state: str  # "taken", "failed" or "refused": it could not be built or run
+    # "passed"; "failed"; "best": none passed, it lost least; "refused": it could not be built
+    state: str
     minutes: float  # of its `quantize` step, which other targets share
     why: str  # the first gate that failed, as a sentence; what refused it; "" where all held
     key: str  # digest of what was timed and how, so that a later run may take the times over
     files: tuple[RungFile, ...]
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the files of the report are this rung's."""
+        return self.state in ("passed", "best")
 
     @property
     def mean_db(self) -> float:

@@ -146,4 +146,7 @@ def _best(tried: Sequence[Attempt], rungs: Sequence[Rung]) -> Attempt:
 
 
 def _marked(rungs: Sequence[Rung], taken: Attempt) -> list[Rung]:
-    return [replace(r, state="taken") if r.name == taken.rung else r for r in rungs]
+    return [
+        replace(r, state="best" if r.why else "passed") if r.name == taken.rung else r
+        for r in rungs
+    ]

@@ -139,9 +139,7 @@ def _ladder(climbed: Climbed | None, advice: Sequence[Recommendation]) -> tuple[
     times = {
         r.int8_file: (r.int8_p50_ms, r.float_p50_ms) for r in advice if r.backend != STOOD_IN_FOR
     }
-    return tuple(
-        with_times(rung, times) if rung.state == "taken" else rung for rung in climbed.rungs
-    )
+    return tuple(with_times(rung, times) if rung.is_taken else rung for rung in climbed.rungs)
 
 
 def _explained(

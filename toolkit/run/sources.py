@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from toolkit.images.sets import ImageSet
 
 WEIGHTS = PACKAGE / "weights"
-IMPORT_VERSION = 1
+IMPORT_VERSION = 2
 IMPORT_TOOLS = ("onnx", "onnxruntime", "onnxslim", "numpy")
 WEIGHT_FILE_TOOLS = ("torch", "safetensors")
 
