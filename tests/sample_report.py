@@ -3,10 +3,16 @@
 from dataclasses import replace
 
 from toolkit.report import (
+    Explanation,
     ImageScore,
     Latency,
+    LayerLoss,
     Measured,
+    RecipeEdit,
+    Recommendation,
     Report,
+    Rung,
+    RungFile,
     StepRecord,
     Verdict,
     psnr_drop,
@@ -111,6 +117,78 @@ def verdicts(file, worst_limit_db):
     ]
 
 
+LADDER = (
+    Rung(
+        name="ranges",
+        state="failed",
+        minutes=0.1,
+        why="net.int8.onnx lost 0.912 dB, 0.3 allowed",
+        key="e" * 64,
+        files=(
+            RungFile(file="net.int8.xml", mean_db=0.85, worst_db=1.5, p50_ms=8.2, float_p50_ms=12),
+            RungFile(file="net.int8.onnx", mean_db=0.912, worst_db=1.75),
+        ),
+    ),
+    Rung(
+        name="equalise",
+        state="refused",
+        minutes=0.0,
+        why="OpenVINO cannot convert the network",
+        key="",
+        files=(),
+    ),
+    Rung(
+        name="rounding",
+        state="passed",
+        minutes=0.75,
+        why="",
+        key="f" * 64,
+        files=(
+            RungFile(file="net.int8.xml", mean_db=0.06, worst_db=0.11, p50_ms=8, float_p50_ms=12),
+            RungFile(file="net.int8.onnx", mean_db=0.1, worst_db=0.2, p50_ms=32, float_p50_ms=30),
+        ),
+    ),
+)
+ADVICE = (
+    Recommendation(
+        backend="openvino",
+        ship="int8",
+        why="1.50 times as fast as bfloat16, 0.060 dB lost",
+        int8_file="net.int8.xml",
+        float_file="net.float32.xml",
+        float_precision="bfloat16",
+        int8_p50_ms=8.0,
+        float_p50_ms=12.0,
+        int8_drop_db=0.06,
+        float_drop_db=0.02,
+    ),
+    Recommendation(
+        backend="onnxruntime",
+        ship="float",
+        why="INT8 is only 0.94 times as fast as float32 on this host, 0.100 dB lost",
+        int8_file="net.int8.onnx",
+        float_file="net.float32.onnx",
+        float_precision="float32",
+        int8_p50_ms=32.0,
+        float_p50_ms=30.0,
+        int8_drop_db=0.1,
+        float_drop_db=0.0,
+    ),
+)
+EXPLANATION = Explanation(
+    layers=(
+        LayerLoss(node="/tail/Conv", kind="Conv", drop_db=0.07, macs_share=0.125, widened=False),
+        LayerLoss(node="/head/Conv", kind="Conv", drop_db=0.02, macs_share=0.004, widened=True),
+    ),
+    edits=(
+        RecipeEdit(
+            line="- quantize: {float_nodes: [/tail/Conv]}",
+            effect="keeps 1 layer with 12 % of the multiply-accumulates out of 8 bits",
+        ),
+    ),
+)
+
+
 def report(*, worst_limit_db=0.5, **changes):
     held = [v for f in FILES if f.precision == "int8" for v in verdicts(f, worst_limit_db)]
     whole = Report(
@@ -138,5 +216,8 @@ def report(*, worst_limit_db=0.5, **changes):
         versions={"numpy": "2.4.6", "openvino": "2026.4.1"},
         warnings=("the tail has 4 channels, the target is fast with multiples of 16",),
         protocol="BT.601 luma, 2 px shaved on each side",
+        ladder=LADDER,
+        recommendations=ADVICE,
+        explanation=EXPLANATION,
     )
     return replace(whole, **changes)

@@ -115,6 +115,17 @@ def test_bundle_reads_back_as_it_was_packed(made, tmp_path):
     assert bundle.later_failure is None
 
 
+def test_an_int8_file_that_is_left_out_is_named_with_the_reason(made, tmp_path):
+    artefacts = [a for a in made[0] if a.path.name != "net.int8.onnx"]
+    folder = packed((artefacts, made[1]), tmp_path / "out")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (entry,) = manifest["not_packed"]
+    assert (entry["name"], entry["instead"]) == ("net.int8.onnx", "net.float32.onnx")
+    assert "only 0.94 times as fast" in entry["why"]
+    assert "net.int8.onnx" not in {file["name"] for file in manifest["files"]}
+    assert "net.int8.onnx" in {file.file for file in read_bundle(folder).report.files}
+
+
 def test_manifest_says_this(made, tmp_path):
     folder = packed(made, tmp_path / "out")
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -187,6 +187,7 @@ class Recommendation:
     int8_p50_ms: float
     float_p50_ms: float
     int8_drop_db: float
+    float_drop_db: float  # of that float mode: bfloat16 rounds too
 
     @property
     def speed_up(self) -> float:

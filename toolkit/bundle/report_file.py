@@ -56,26 +56,27 @@ def parse_report(data: bytes) -> Report:
             # reports of version 0.1 have none of these
             "ladder": tuple(_rung(rung) for rung in value.get("ladder", ())),
             "recommendations": tuple(
-                Recommendation(**{**r, "int8_drop_db": float(r["int8_drop_db"])})
-                for r in value.get("recommendations", ())
+                Recommendation(**{**r, **_floats(r)}) for r in value.get("recommendations", ())
             ),
             "explanation": _explanation(value.get("explanation")),
         }
     )
 
 
+def _floats(value: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of dB, which may be written as `NaN`."""
+    return {key: float(item) for key, item in value.items() if key.endswith("_db")}
+
+
 def _rung(value: Mapping[str, Any]) -> Rung:
-    numbers = ("mean_db", "worst_db")
-    files = tuple(RungFile(**{**f, **{n: float(f[n]) for n in numbers}}) for f in value["files"])
+    files = tuple(RungFile(**{**file, **_floats(file)}) for file in value["files"])
     return Rung(**{**value, "files": files})
 
 
 def _explanation(value: Mapping[str, Any] | None) -> Explanation | None:
     if value is None:
         return None
-    layers = tuple(
-        LayerLoss(**{**layer, "drop_db": float(layer["drop_db"])}) for layer in value["layers"]
-    )
+    layers = tuple(LayerLoss(**{**layer, **_floats(layer)}) for layer in value["layers"])
     return Explanation(layers=layers, edits=tuple(RecipeEdit(**e) for e in value["edits"]))
 
 

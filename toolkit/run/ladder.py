@@ -120,10 +120,10 @@ def why_not(found: Attempt, times: Times, gates: Gates) -> str:
 
 
 def short(verdict: Verdict) -> str:
-    """One failed gate for the talk of a run, such as `net.int8.onnx lost 0.31 dB, 0.10 allowed`."""
+    """One failed gate for the talk of a run, such as `net.int8.onnx lost 0.312 dB, 0.1 allowed`."""
     if verdict.gate.startswith("psnr_drop_db"):
         where = " on its worst image" if verdict.gate.endswith("worst") else ""
-        return f"{verdict.file} lost {verdict.value:.2f} dB{where}, {verdict.limit:.2f} allowed"
+        return f"{verdict.file} lost {verdict.value:.3f} dB{where}, {verdict.limit:g} allowed"
     return sentence(verdict)
 
 

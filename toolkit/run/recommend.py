@@ -4,50 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from toolkit.report import Drop, Measured, Recommendation, Verdict, psnr_drop
+from toolkit.report import Measured, Recommendation, Verdict, psnr_drop
 from toolkit.run.judge import STOOD_IN_FOR, failed, judge, picture_gates
 from toolkit.spec.recipe import Gates
-from toolkit.spec.target import Target
 
 INT8, FLOAT, EITHER = "int8", "float", "either"
 
 
 def recommend(
-    gates: Gates, target: Target, reference: Measured, files: Sequence[Measured]
+    gates: Gates, reference: Measured, files: Sequence[Measured]
 ) -> tuple[Recommendation, ...]:
     """One recommendation for each runtime that has an INT8 file and a float one, both timed.
 
     `files` are a target's files, then the same once more in faster float modes. Float is
-    recommended where INT8 is not faster than the fastest float mode, the float file holds the
-    gates on time and size too, and the recipe does not gate the speed-up (then INT8 fails it).
+    recommended where a float mode is as fast as INT8 or faster and holds all gates itself, and
+    the recipe does not gate the speed-up (then INT8 fails it).
     """
     found = []
     for file in files:
-        rival = fastest_float(file, files)
-        if file.precision == "int8" and file.latency and rival is not None:
-            found.append(_decided(gates, target, reference, file, rival))
+        rivals = float_modes(file, files)
+        if file.precision == "int8" and file.latency and rivals:
+            found.append(_decided(gates, reference, file, rivals))
     return tuple(found)
 
 
-def fastest_float(file: Measured, files: Sequence[Measured]) -> Measured | None:
-    """The fastest float mode of the file's runtime, timed as the file was."""
+def float_modes(file: Measured, files: Sequence[Measured]) -> list[Measured]:
+    """The float modes of the file's runtime that were timed, the fastest first."""
     rivals = [f for f in files if f.backend == file.backend and f.precision != "int8" and f.latency]
-    return min(rivals, key=lambda f: f.latency.p50_ms if f.latency else 0.0, default=None)
+    return sorted(rivals, key=_p50_ms)
+
+
+def _p50_ms(file: Measured) -> float:
+    return file.latency.p50_ms if file.latency else float("inf")
 
 
 def speed_ups(recommendations: Sequence[Recommendation]) -> dict[str, float]:
-    """How many times faster than float each INT8 file is, by its name."""
+    """How many times faster than the fastest float mode each INT8 file is, by its name."""
     return {r.int8_file: r.speed_up for r in recommendations}
 
 
 def _decided(
-    gates: Gates, target: Target, reference: Measured, file: Measured, rival: Measured
+    gates: Gates,
+    reference: Measured,
+    file: Measured,
+    rivals: Sequence[Measured],
 ) -> Recommendation:
-    assert file.latency is not None
-    assert rival.latency is not None
-    ratio = rival.latency.p50_ms / file.latency.p50_ms
-    drop_db = psnr_drop(reference, file).mean_db
-    ship, why = _elsewhere(target, file) or _choice(gates, rival, ratio, drop_db)
+    """The fastest float mode against INT8, or the next one that holds the gates as well."""
+    rival, drop_db = rivals[0], psnr_drop(reference, file).mean_db
+    ship, why = _elsewhere(file) or _choice(gates, reference, file, rival)
+    for slower in rivals[1:]:
+        if ship == INT8 and _p50_ms(slower) <= _p50_ms(file):
+            other, because = _elsewhere(file) or _choice(gates, reference, file, slower)
+            if other == FLOAT:
+                ship, why, rival = other, because, slower
     return Recommendation(
         backend=file.backend,
         ship=ship,
@@ -55,13 +64,14 @@ def _decided(
         int8_file=file.file,
         float_file=rival.file,
         float_precision=rival.precision,
-        int8_p50_ms=file.latency.p50_ms,
-        float_p50_ms=rival.latency.p50_ms,
+        int8_p50_ms=_p50_ms(file),
+        float_p50_ms=_p50_ms(rival),
         int8_drop_db=drop_db,
+        float_drop_db=psnr_drop(reference, rival).mean_db,
     )
 
 
-def _elsewhere(target: Target, file: Measured) -> tuple[str, str] | None:
+def _elsewhere(file: Measured) -> tuple[str, str] | None:
     """Where the file is computed by what is not at hand, this host's time decides nothing."""
     if file.backend == STOOD_IN_FOR:
         return EITHER, (
@@ -73,18 +83,20 @@ def _elsewhere(target: Target, file: Measured) -> tuple[str, str] | None:
     return None
 
 
-def _choice(gates: Gates, rival: Measured, ratio: float, drop_db: float) -> tuple[str, str]:
+def _choice(gates: Gates, reference: Measured, file: Measured, rival: Measured) -> tuple[str, str]:
     """What to ship, and why in a sentence without a full stop."""
+    ratio = _p50_ms(rival) / _p50_ms(file)
     speed = f"{ratio:.2f} times as fast as {rival.precision}"
+    loss = _loss(psnr_drop(reference, file).mean_db)
     if ratio > 1:
-        return INT8, f"{speed}, {_loss(drop_db)}"
+        return INT8, f"{speed}, {loss}"
     if gates.int8_speedup is not None:
         return INT8, f"only {speed}, and the recipe gates int8_speedup"
-    broken = failed(judge(gates, rival, Drop(mean_db=0.0, worst_db=0.0, worst_image="")))
+    broken = failed(judge(gates, rival, psnr_drop(reference, rival)))
     if broken:
         gate = broken[0]
         return INT8, f"only {speed}, but float breaks {gate.gate} of {gate.limit:g} {gate.unit}"
-    return FLOAT, f"INT8 is only {speed} on this host, {_loss(drop_db)}"
+    return FLOAT, f"INT8 is only {speed} on this host, {loss}"
 
 
 def _loss(drop_db: float) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -30,13 +27,14 @@ from toolkit.report import (
 )
 from toolkit.run.attempt import with_times, without_int8
 from toolkit.run.explain import explanation
+from toolkit.run.host import FASTER_FLOATS, host_facts
 from toolkit.run.judge import STOOD_IN_FOR, failed
 from toolkit.run.key import declared, tool_versions
 from toolkit.run.ladder import Climbed
 from toolkit.run.measure import Samples
 from toolkit.run.recommend import file_verdicts, recommend
 from toolkit.run.rungs import quantize_step
-from toolkit.run.score import Scored, layers_left, measured_file
+from toolkit.run.score import RUNS_FASTER_FLOATS, Scored, layers_left, measured_file
 from toolkit.run.sources import Spine
 from toolkit.spec.recipe import Gates, Recipe
 from toolkit.spec.target import Target
@@ -80,7 +78,7 @@ def build_report(
     ]
     reference = measured_file(evidence.reference, None, REFERENCE)
     measured = [measured_file(s, la) for s, la in zip(everything, latencies, strict=True)]
-    advice = recommend(recipe.gates, target, reference, measured)
+    advice = recommend(recipe.gates, reference, measured)
     verdicts = _verdicts(recipe.gates, target, reference, evidence, measured, advice)
     return Report(
         recipe=recipe.name,
@@ -94,7 +92,7 @@ def build_report(
         steps=tuple(steps),
         network={**_network_facts(spine), "run_key": run_key},
         images={s.name: {"count": len(s.files), "digest": s.digest} for s in images},
-        host=_host(),
+        host=host_facts(),
         versions=_versions(target),
         warnings=(*warnings, *_not_held(recipe.gates, measured)),
         protocol=PROTOCOL,
@@ -173,7 +171,8 @@ def _drops(
     for one in measured:
         floats = [m for m in measured if m.backend == one.backend and m.precision == "float32"]
         twin = floats[0] if floats else one
-        name = one.file if one.precision != "bfloat16" else f"{one.file} bfloat16"
+        is_rival = one.precision in FASTER_FLOATS and one.backend in RUNS_FASTER_FLOATS
+        name = f"{one.file} {one.precision}" if is_rival else one.file
         split[name] = {
             "total": psnr_drop(reference, one),
             "pruning": pruning_db,
@@ -198,21 +197,3 @@ def _versions(target: Target) -> dict[str, str]:
     backends = sorted({build.backend for build in target.builds})
     tools = [tool for backend in backends for tool in declared("backends", backend)[1]]
     return {"edge-sr-toolkit": __version__, **tool_versions(tuple(dict.fromkeys(tools)))}
-
-
-def _host() -> Mapping[str, Any]:
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "device": "this host: no device was named, so latency is not the board's",
-    }
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()

@@ -67,7 +67,8 @@ def plan_recipe(
 ) -> list[Planned]:
     """What a run would do now, step by step, with the first reason why. Writes nothing."""
     walk = Walk(store, listener, execute=False)
-    made = transform(walk, recipe, _channel_multiple(targets))
+    source = spine_of(walk, recipe.network, recipe.name)
+    made = transform(walk, recipe, source, _channel_multiple(targets))
     step = quantize_step(recipe)
     if step is None:
         for target in targets:
@@ -90,7 +91,7 @@ def run_recipe(
         good = [target for target in targets if linted[target.name].failure is None]
         if not good:  # nothing would be built: say so before anything is calibrated
             return [linted[target.name] for target in targets]
-        made = transform(walk, recipe, _channel_multiple(good))
+        made = transform(walk, recipe, source, _channel_multiple(good))
         assert made is not None
         shared = len(walk.records)
         outcomes = []

@@ -17,6 +17,7 @@ from toolkit.metrics.protocol import PROTOCOL, score_image
 from toolkit.model.contract import IoContract, TensorSpec
 from toolkit.model.network import read_network, tensor_names
 from toolkit.report import ImageScore, Latency, Measured, NpuUse
+from toolkit.run.host import FASTER_FLOATS, faster_floats
 from toolkit.run.key import Ingredients, declared, tool_versions
 from toolkit.run.sources import Spine
 from toolkit.run.trial import try_out
@@ -24,6 +25,7 @@ from toolkit.run.walk import Walk
 from toolkit.spec.recipe import Recipe
 
 SCORE_VERSION = 2
+RUNS_FASTER_FLOATS = frozenset({"openvino"})  # backends that open a float32 file in such a mode
 SCORE_TOOLS = ("numpy", "pillow")
 # For a network that looks at the whole picture no halo is exact; the report says so.
 WHOLE_PICTURE_HALO_PX = 16
@@ -67,7 +69,8 @@ def score(
     """PSNR and SSIM of every validation image through the real runtime, kept by content."""
     _, tools = declared("backends", artefact.backend)
     name = artefact.path.name if artefact.path.suffix else SPINE
-    mode = " in bfloat16" if artefact.precision == "bfloat16" else ""
+    is_rival = artefact.backend in RUNS_FASTER_FLOATS and artefact.precision in FASTER_FLOATS
+    mode = f" in {artefact.precision}" if is_rival else ""
     ingredients = Ingredients(
         step="score",
         version=SCORE_VERSION,
@@ -196,9 +199,10 @@ def tileable(contract: IoContract) -> IoContract:
 
 
 def float_rivals(artefacts: Sequence[tuple[Artefact, str]]) -> list[tuple[Artefact, str]]:
-    """Files once more in the faster float mode a runtime would choose by itself: bfloat16."""
+    """Files once more in each faster float mode that this host's hardware has."""
     return [
-        (replace(artefact, precision="bfloat16"), digest)
+        (replace(artefact, precision=mode), digest)
         for artefact, digest in artefacts
-        if artefact.backend == "openvino" and artefact.precision == "float32"
+        if artefact.backend in RUNS_FASTER_FLOATS and artefact.precision == "float32"
+        for mode in faster_floats()
     ]

@@ -34,9 +34,10 @@ class Transformed:
     minutes: float = 0.0  # that `quantize` took when it ran
 
 
-def transform(walk: Walk, recipe: Recipe, channel_multiple: int) -> Transformed | None:
+def transform(
+    walk: Walk, recipe: Recipe, source: Spine | None, channel_multiple: int
+) -> Transformed | None:
     """Run or keep every step but `quantize`; None where only planning and something would run."""
-    source = spine_of(walk, recipe.network, recipe.name)
     reference = spine = source
     for index, step in enumerate(recipe.steps):
         if step.name == "quantize":

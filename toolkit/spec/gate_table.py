@@ -90,7 +90,7 @@ GATES = Table(
 )
 
 
-def stated_gates(gates: Gates) -> dict[str, float]:
+def stated_gates(gates: Gates) -> dict[str, Any]:
     """The limits that are there, by the names of `Gates`."""
     return {name: limit for name, limit in dataclasses.asdict(gates).items() if limit is not None}
 
