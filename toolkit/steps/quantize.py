@@ -3,7 +3,7 @@
 How much is done for the picture is the rung: `ranges` takes the lowest and highest values alone;
 `equalise` scales channels first and ends ranges where a tanh or sigmoid is flat; `rounding` also
 rounds weights by what layers read; `mixed` then takes the few layers that need it out of 8 bits;
-`qat` trains the equalised network in 8 bits instead of rounding it.
+`qat` trains from where `rounding` ends, with 8 bits in the loop and the float network as teacher.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from toolkit.contracts import Progress, StepInput
 from toolkit.digest import sha256_json
+from toolkit.errors import UserError
+from toolkit.images.sets import read_picture
 from toolkit.model.contract import ImageContract
 from toolkit.model.network import Network, write_network
 from toolkit.model.quant_plan import QuantPlan, TensorRange, write_plan
@@ -34,12 +36,17 @@ from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans, t
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import chart_patches, cut_patches, patch_px
 from toolkit.quant.rounding import round_weights
+from toolkit.quant.schemes import SCHEMES
 from toolkit.quant.sensitivity import layer_drops, nodes_to_widen
 from toolkit.quant.view import GraphView, view, with_names
 
+if TYPE_CHECKING:
+    from toolkit.train.patches import Pair
+
 VERSION = 2
 TOOLS = ("numpy", "onnx", "onnxruntime")
-ROUNDING_RUNGS = ("rounding", "mixed")
+ROUNDING_RUNGS = ("rounding", "mixed", "qat")
+HOLDOUT_EVERY = 6  # of the calibration images one is kept to tell when training gains nothing
 EQUAL_TO_WHITE = 1e-4  # a fortieth of a grey level: float rounding, not another network
 
 
@@ -168,6 +175,8 @@ def run(given: StepInput, out: Path) -> dict[str, Any]:
     )
     if rung == "mixed":
         plan = _widened(network, plan, given, facts)
+    if rung == "qat":
+        plan = _trained(model, plan, given, facts, out / "network.onnx")
     write_plan(plan, out / "plan.json")
     return facts
 
@@ -184,3 +193,70 @@ def _widened(
     chosen = nodes_to_widen(drops, macs_share=float(given.params["mixed_macs_share"]))
     facts |= {"layers": [asdict(drop) for drop in drops], "widened": list(chosen)}
     return replace(plan, float_nodes=tuple(dict.fromkeys((*plan.float_nodes, *chosen))))
+
+
+def _trained(
+    model: onnx.ModelProto, plan: QuantPlan, given: StepInput, facts: dict[str, Any], path: Path
+) -> QuantPlan:
+    """Write the network with trained integers over `path`; the plan with the trained ranges.
+
+    Where training gains nothing, both stay as they are. `model` carries the integers to start
+    from. Checkpoints go to `given.work`.
+    """
+    from toolkit.qat.training import Job, train_quantized
+
+    pairs, holdout = _training_pairs(given)
+    facts |= {"training_images": len(pairs), "holdout_images": len(holdout)}
+    job = Job(
+        model=model,
+        plan=plan,
+        scheme=SCHEMES["onnxruntime"],
+        contract=given.network.contract,
+        pairs=pairs,
+        holdout=holdout,
+        minutes=float(given.params["train_minutes"]),
+        seed=int(given.params["seed"]),
+        work=given.work,
+    )
+    trained = train_quantized(job, given.show)
+    facts["training_gained"] = trained is not None
+    if trained is None:
+        return plan
+    facts |= trained.facts
+    network = write_network(keep_rounded(model, trained.rounded), given.network.contract, path)
+    return replace(plan, network=network.digest, ranges={**plan.ranges, **trained.ranges})
+
+
+def _training_pairs(given: StepInput) -> tuple[list[Pair], list[Pair]]:
+    """Pictures to train on and others to hold out: a folder of the user's, or the calibration's."""
+    from toolkit.qat.training import LR_PX
+    from toolkit.train.pairs import read_pairs
+    from toolkit.train.patches import make_pair
+
+    contract = given.network.contract
+    luma_only = contract.color == "luma"
+    if given.params.get("images"):
+        return read_pairs(
+            Path(given.params["images"]),
+            scale=contract.scale,
+            luma_only=luma_only,
+            exclude=(),
+            holdout_every=HOLDOUT_EVERY,
+            minimum_lr_px=max(LR_PX, contract.minimum_px),
+            multiple_of=contract.multiple_of,
+        )
+    pairs = [
+        make_pair(read_picture(file), scale=contract.scale, luma_only=luma_only)
+        for file in given.calibration.files
+    ]
+    large = [pair for pair in pairs if min(pair.lr.shape[:2]) >= LR_PX]
+    holdout = large[::HOLDOUT_EVERY]
+    rest = [pair for index, pair in enumerate(large) if index % HOLDOUT_EVERY]
+    if not rest:
+        raise UserError(
+            f"{len(large)} of {len(pairs)} calibration images are large enough to train on; two "
+            "are needed",
+            where="step `quantize`, rung `qat`",
+            hint="name a folder of photographs, `images:`, or choose `train_minutes: 0`",
+        )
+    return rest, holdout
