@@ -17,7 +17,7 @@ from toolkit.quant.schemes import SCHEMES
 from toolkit.spec.target import Target
 
 TOOLS = ("onnxruntime", "onnx")
-VERSION = 1
+VERSION = 2
 
 
 def lower(

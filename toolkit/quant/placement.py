@@ -20,7 +20,8 @@ class Placement:
     kernels: frozenset[str]  # node names
 
 
-def _is_kernel(graph: GraphView, node: onnx.NodeProto, scheme: QdqScheme, plan: QuantPlan) -> bool:
+def is_kernel(graph: GraphView, node: onnx.NodeProto, scheme: QdqScheme, plan: QuantPlan) -> bool:
+    """Whether `node` multiplies in integers: its operator, its ranges and its weights allow it."""
     if node.op_type not in scheme.kernels or node.name in plan.float_nodes:
         return False
     dynamic = graph.dynamic_inputs(node)
@@ -98,16 +99,31 @@ def _residual_inputs(graph: GraphView, scheme: QdqScheme, plan: QuantPlan) -> se
     return wanted
 
 
+def _moved_picture(graph: GraphView, scheme: QdqScheme, wanted: set[str]) -> set[str]:
+    """The picture and its moved copies where a kernel reads one of these.
+
+    The picture lies on its grid anyhow, and its bytes move four times as fast as its floats.
+    """
+    copies = {graph.input}
+    for node in graph.nodes:
+        dynamic = graph.dynamic_inputs(node)
+        moves = node.op_type in scheme.moves or node.op_type == "Pad"
+        if dynamic and moves and set(dynamic) <= copies:
+            copies.update(node.output)
+    return copies if copies & wanted else set()
+
+
 def wanted_tensors(
     graph: GraphView, scheme: QdqScheme, plan: QuantPlan
 ) -> tuple[set[str], set[str]]:
     """Tensors to round, and names of the nodes that then run in INT8."""
-    kernels = [node for node in graph.nodes if _is_kernel(graph, node, scheme, plan)]
+    kernels = [node for node in graph.nodes if is_kernel(graph, node, scheme, plan)]
     wanted = {name for node in kernels for name in graph.dynamic_inputs(node)}
     names = {node.name for node in kernels}
     if not kernels:
         return set(), names
     if scheme.writes_int8:
+        wanted |= {n for n in _moved_picture(graph, scheme, wanted) if n in plan.ranges}
         stored = wanted | {kernel_output(graph, node, scheme) for node in kernels}
         names |= _light_nodes(graph, scheme, plan, stored)
         wanted = stored

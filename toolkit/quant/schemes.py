@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from toolkit.quant.channel_padding import FastChannels
 from toolkit.spec.target import Scheme
 
 # They only move or pick values: the same scale goes in and comes out.
@@ -34,6 +35,9 @@ class QdqScheme:
     fused: frozenset[str] = frozenset()
     moves: frozenset[str] = MOVES
     quantized_adds: bool = False  # both inputs of an Add inside the body, see `wanted_tensors`
+    fast_channels: FastChannels | None = None  # convolutions are widened to these
+    width_blocks: bool = False  # convolutions with few channels make several pixels at once
+    interleaves: bool = False  # DepthToSpace is written as transpositions
 
 
 SCHEMES: Mapping[Scheme, QdqScheme] = {
@@ -47,6 +51,9 @@ SCHEMES: Mapping[Scheme, QdqScheme] = {
         kernels=frozenset({"Conv", "MatMul"}),
         light=frozenset({"Add", "Mul", "LeakyRelu", "Sigmoid", "Tanh", "GlobalAveragePool"}),
         fused=frozenset({"Relu", "Clip"}),
+        fast_channels=FastChannels(into_multiple=4, out_multiple=4, out_least=16),
+        width_blocks=True,
+        interleaves=True,
     ),
     # OpenVINO's low-precision passes fuse whole element-wise chains into the convolution, so only
     # what a convolution reads is rounded.
