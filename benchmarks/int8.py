@@ -48,7 +48,7 @@ QUICK_IMAGES = 2
 QUICK_RUNS, FULL_RUNS = (20, 0.2), (100, 3.0)  # timed runs of each file at least, and seconds
 VENDOR_TILES = [[64, 64], [360, 640]]  # the first is scored, the second timed
 RESULTS = Path(__file__).parent / "RESULTS.md"
-VENDOR_VERSION = 1
+VENDOR_VERSION = 2
 
 
 class Talk:
@@ -81,7 +81,7 @@ class Bench:
     qat_minutes: float
     rungs: Sequence[str]
     sets: Sequence[ImageSet]
-    runs: tuple[int, float]
+    runs: tuple[int, float] | None  # None: nothing is timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +118,16 @@ def measured(bench: Bench, name: str) -> NetworkResult:
     timed: dict[tuple[str, str], Artefact] = {}
     for one in made:
         timed = {**one.timed, **timed}  # float files are the same for every rung
-    bench.walk.listener.say(f"{name}: {len(timed)} files timed in turn ...")
-    least_runs, least_s = bench.runs
-    return NetworkResult(
+    result = NetworkResult(
         name=name,
         float_db=reference.mean_db(),
         variants={one.variant.name: one.variant for one in made},
-        timings=timings(timed, min_runs=least_runs, min_s=least_s),
     )
+    if bench.runs is None:
+        return result
+    bench.walk.listener.say(f"{name}: {len(timed)} files timed in turn ...")
+    least_runs, least_s = bench.runs
+    return replace(result, timings=timings(timed, min_runs=least_runs, min_s=least_s))
 
 
 def _ours(bench: Bench, name: str, spine: Spine, rung: str, reference: Pictures) -> Made:
@@ -237,6 +239,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=RESULTS, help="Markdown file to renew")
     parser.add_argument("--work", type=Path, default=Path("out/bench-int8"), help="kept results")
     parser.add_argument("--quick", action="store_true", help="few pictures, short timings")
+    parser.add_argument("--no-latency", action="store_true", help="pictures only")
     return parser.parse_args()
 
 
@@ -270,7 +273,7 @@ def main() -> None:
         qat_minutes=asked.qat_minutes,
         rungs=tuple(asked.rungs.split(",")),
         sets=sets,
-        runs=QUICK_RUNS if asked.quick else FULL_RUNS,
+        runs=None if asked.no_latency else QUICK_RUNS if asked.quick else FULL_RUNS,
     )
     with store.locked():
         results = all_measured(bench, asked.networks.split(",") if asked.networks else [*default])

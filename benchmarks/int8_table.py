@@ -106,7 +106,8 @@ def _head(occasion: Occasion) -> str:
         f"`{occasion.command}`, {occasion.date}.",
         f"Machine: {machine()}. {occasion.load}",
         f"Versions: {versions()}.",
-        "Vendors' defaults, 32 crops of 128x128 of the shipped photographs for each: "
+        "Vendors' defaults, 32 crops of 128x128 of the shipped photographs for each, on "
+        "the network as our import left it (litert-torch refuses some files as they come): "
         + "; ".join(f"{TITLES[v.beside]}: {v.title}" for v in VENDOR_PATHS.values())
         + ".",
         "Ours: 58 crops of 96x96 of the same photographs and 6 charts. TensorRT's scheme is run by "

@@ -12,7 +12,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,27 +169,12 @@ def _ort_s8(given: Request) -> list[Artefact]:
     return _ort(given, "ort-s8", **types, extra_options=options)
 
 
-def mosaics(crops: Crops, tile: tuple[int, int]) -> Iterator[Crops]:
-    """The crops (n, C, h, w) as pictures (1, tile height, tile width, C).
-
-    A smaller tile takes each crop in parts, a larger one many crops side by side.
-    """
-    height, width = tile
-    nhwc = crops.transpose(0, 2, 3, 1)
-    side = nhwc.shape[1]
-    rows, columns = -(-height // side), -(-width // side)
-    for first in range(0, len(nhwc), rows * columns):
-        chosen = [nhwc[(first + i) % len(nhwc)] for i in range(rows * columns)]
-        strips = [np.hstack(chosen[r * columns : (r + 1) * columns]) for r in range(rows)]
-        whole = np.vstack(strips)
-        for top in range(0, whole.shape[0] - height + 1, height):
-            for left in range(0, whole.shape[1] - width + 1, width):
-                part = whole[top : top + height, left : left + width]
-                yield np.ascontiguousarray(part[None])
-
-
 def _ai_edge(given: Request) -> list[Artefact]:
-    """litert-torch README and AI Edge Quantizer README: NHWC in and out, `static_wi8_ai8`."""
+    """litert-torch README and AI Edge Quantizer README: NHWC in and out, `static_wi8_ai8`.
+
+    Ranges are those of whole crops for every tile: its moving average would cut a bright picture
+    from ranges of small parts, which have no white in them.
+    """
     import litert_torch
     import onnx
     import torch
@@ -199,16 +184,19 @@ def _ai_edge(given: Request) -> list[Artefact]:
 
     module = to_module(onnx.load(given.network.path))
     wrapped = litert_torch.to_channel_last_io(module, args=[0], outputs=[0]).eval()
-    found = []
-    for height, width in given.tiles:
+
+    def maker(height: int, width: int) -> Any:
         sample = (torch.zeros(1, height, width, given.network.contract.channels),)
         source = given.out / f"ai-edge.{height}x{width}.float32.tflite"
         litert_torch.convert(wrapped, sample).export(str(source))
-        maker = quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
-        pictures = [{"args_0": p} for p in mosaics(given.crops, (height, width))]
-        ranges = maker.calibrate({"serving_default": pictures}, num_threads=2)
+        return quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
+
+    pictures = [{"args_0": crop[None]} for crop in given.crops.transpose(0, 2, 3, 1)]
+    ranges = maker(CROP_PX, CROP_PX).calibrate({"serving_default": pictures}, num_threads=2)
+    found = []
+    for height, width in given.tiles:
         path = given.out / f"ai-edge.{height}x{width}.int8.tflite"
-        maker.quantize(ranges).export_model(str(path), overwrite=True)
+        maker(height, width).quantize(ranges).export_model(str(path), overwrite=True)
         found.append(_tflite(path, given.network.contract))
     return found
 
