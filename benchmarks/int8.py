@@ -17,6 +17,7 @@ import itertools
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,8 +139,8 @@ def _ours(bench: Bench, name: str, spine: Spine, rung: str, reference: Pictures)
         made = quantized(
             bench.walk, name, spine, rung, minutes=bench.qat_minutes, images=bench.train_images
         )
-    except ToolkitError as problem:
-        return Made(variant=Variant(name=rung, note=problem.problem), timed={})
+    except Exception as problem:  # one rung that breaks must not lose hours of others
+        return Made(variant=Variant(name=rung, note=_told(problem)), timed={})
     timed: dict[tuple[str, str], Artefact] = {}
 
     def scored(scheme: str) -> Pictures:
@@ -156,8 +157,19 @@ def _ours(bench: Bench, name: str, spine: Spine, rung: str, reference: Pictures)
     return Made(variant=replace(variant, minutes=made.minutes, note=_note(made)), timed=timed)
 
 
+def _told(problem: Exception) -> str:
+    """A failure in one line; a traceback on stderr where it is no sentence of the toolkit's."""
+    if isinstance(problem, ToolkitError):
+        print(problem, file=sys.stderr)
+        return problem.problem
+    traceback.print_exception(problem)
+    return f"{type(problem).__name__}: {' '.join(str(problem).split())}"[:200]
+
+
 def _note(made: Quantized) -> str:
     widened = made.facts.get("widened")
+    if made.facts.get("training_gained") is False:
+        return "training gained nothing on the held-out pictures; the untrained rounding is kept"
     return f"out of 8 bits: {', '.join(widened)}" if widened else ""
 
 
@@ -170,9 +182,8 @@ def _variant(name: str, scored: Callable[[str], Pictures], reference: Pictures) 
         try:
             found[scheme] = scored(scheme)
             lost[scheme] = drops(reference, found[scheme])
-        except ToolkitError as problem:
-            print(problem, file=sys.stderr)
-            failures[scheme] = problem.problem
+        except Exception as problem:
+            failures[scheme] = _told(problem)
     return Variant(
         name=name, drops=lost, within_one_level=within_one_level(found), failures=failures
     )
