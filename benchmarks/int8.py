@@ -296,7 +296,7 @@ def main() -> None:
         load=f"Load average (1/5/15 min) {before} at the start, {_load()} at the end.",
         quick=asked.quick,
     )
-    text = section(occasion, results, requirements(results), memory="")
+    text = section(occasion, results, requirements(results))
     print(text)
     old = asked.out.read_text() if asked.out.exists() else "# Results\n"
     asked.out.write_text(replace_section(old, text))

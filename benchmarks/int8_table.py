@@ -73,8 +73,9 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def section(occasion: Occasion, results: Sequence[NetworkResult], cells: Sequence[Requirement],
-            memory: str) -> str:  # fmt: skip
+def section(
+    occasion: Occasion, results: Sequence[NetworkResult], cells: Sequence[Requirement]
+) -> str:
     """The whole section of RESULTS.md, heading included."""
     parts = [
         HEADING,
@@ -96,7 +97,6 @@ def section(occasion: Occasion, results: Sequence[NetworkResult], cells: Sequenc
         "All files of one network in turn in one process. `INT8` is the untrained file that the "
         "verdicts count. LiteRT files are fixed at that size, the others free.",
         latency_table(results),
-        memory,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -257,11 +257,14 @@ def _milliseconds(result: NetworkResult, key: tuple[str, str]) -> str:
 
 
 def replace_section(text: str, new: str) -> str:
-    """`text` of RESULTS.md with this benchmark's section replaced, or added at the end."""
-    lines = text.splitlines()
-    if HEADING not in lines:
+    """`text` of RESULTS.md with the section that has `new`'s heading replaced, or added at the end.
+
+    `new` starts with its heading, `## ...`; a section ends at the next heading of that level.
+    """
+    heading, lines = new.splitlines()[0], text.splitlines()
+    if heading not in lines:
         return text.rstrip() + "\n\n" + new
-    start = lines.index(HEADING)
+    start = lines.index(heading)
     rest = [i for i in range(start + 1, len(lines)) if lines[i].startswith("## ")]
     before, after = lines[:start], lines[rest[0] :] if rest else []
     return "\n".join([*before, new.rstrip(), "", *after]).rstrip() + "\n"
