@@ -11,6 +11,7 @@ import onnx
 from onnx import helper
 
 from toolkit.errors import UserError
+from toolkit.model.clip_forms import mirrored_relus_to_clip
 from toolkit.model.contract import ImageContract
 from toolkit.model.free_size import freed
 from toolkit.model.graph import (
@@ -291,6 +292,7 @@ _Step = Callable[[onnx.ModelProto, _Proof, list[str]], onnx.ModelProto | None]
 _STEPS: tuple[tuple[str, _Step], ...] = (
     ("batch normalisation", lambda model, proof, warnings: batchnorm_to_affine(model)),
     ("deconvolution", _shuffled),
+    ("a clip made of activations", lambda model, proof, warnings: mirrored_relus_to_clip(model)),
     ("an operator without effect", _without_idle),
     ("movement of pixels", _known_movements),
 )

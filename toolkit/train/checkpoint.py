@@ -18,6 +18,9 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
+    best: dict[str, torch.Tensor]  # empty where the last weights are kept, not the best ones
+    best_db: float
+    waited: int  # validations since the best one
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

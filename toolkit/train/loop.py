@@ -45,6 +45,7 @@ class TrainSettings:
     bfloat16_share: float = 0.0  # first part of the steps run under bfloat16 autocast
     checkpoint_every_s: float = 30.0
     validate_every: int = 1000
+    patience: int | None = None  # validations without a gain before it stops and the best is kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +178,8 @@ def train(
 
     student, teacher: (N, C, H, W) float32 in [0, 1] to (N, C, H * scale, W * scale).
     `checkpoint` is written every `checkpoint_every_s` seconds and continued from when present.
-    `validate` gives the PSNR in dB to show; it sees the averaged weights.
+    `validate` gives the PSNR in dB to show; it sees the averaged weights. With `patience` the
+    weights of its best answer are kept, else the last ones; one process only.
     """
     with process_group() as processes:
         device = pick_device()
@@ -187,10 +189,11 @@ def train(
         state.resume(checkpoint)
         job = _Job(objective, state, pairs, scale, processes, device)
         psnr_db, saved, watch = float("nan"), time.monotonic(), _Watch(state.step)
-        while state.step < settings.steps:
+        while state.step < settings.steps and not state.is_exhausted(settings):
             loss = _one_step(job)
             if validate and processes.rank == 0 and state.step % settings.validate_every == 0:
                 psnr_db = _with_average(student, state.average, validate)
+                state.note(psnr_db, settings)
             if processes.rank == 0 and time.monotonic() - saved > settings.checkpoint_every_s:
                 state.save(checkpoint)
                 saved = time.monotonic()
@@ -198,7 +201,7 @@ def train(
                 show(watch.progress(state.step, settings.steps, float(loss), psnr_db))
         if processes.rank == 0:
             state.save(checkpoint)
-    student.load_state_dict(state.average)
+    student.load_state_dict(state.best or state.average)
     return student.eval()
 
 
@@ -230,6 +233,22 @@ class _State:
         self.student = student
         self.optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate)
         self.average = {name: value.detach().clone() for name, value in _weights(student)}
+        self.best: dict[str, Tensor] = {}
+        self.best_db = -float("inf")
+        self.waited = 0
+
+    def note(self, psnr_db: float, settings: TrainSettings) -> None:
+        """Keep the averaged weights where they are the best so far and the best is wanted."""
+        if settings.patience is None:
+            return
+        self.waited += 1
+        if psnr_db > self.best_db:
+            self.best_db, self.waited = psnr_db, 0
+            self.best = {name: value.clone() for name, value in self.average.items()}
+
+    def is_exhausted(self, settings: TrainSettings) -> bool:
+        """Whether nothing was gained for too long."""
+        return settings.patience is not None and self.waited >= settings.patience
 
     def resume(self, checkpoint: Path) -> None:
         """Continue from a stored state where there is one."""
@@ -237,6 +256,7 @@ class _State:
         if stored is None:
             return
         self.step = stored.step
+        self.best, self.best_db, self.waited = stored.best, stored.best_db, stored.waited
         self.student.load_state_dict(stored.weights)
         self.optimizer.load_state_dict(stored.optimizer)
         for name, value in stored.average.items():
@@ -249,6 +269,9 @@ class _State:
             weights=dict(_weights(self.student)),
             average=self.average,
             optimizer=self.optimizer.state_dict(),
+            best=self.best,
+            best_db=self.best_db,
+            waited=self.waited,
         )
         checkpoints.save(stored, checkpoint)
 

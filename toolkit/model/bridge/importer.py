@@ -21,6 +21,7 @@ from toolkit.model.bridge.opset import Array, Node
 from toolkit.model.bridge.reading import Graph
 
 MULTI_OUTPUT = ("Split",)
+TENSOR, ONNX_NODE = "onnx_tensor", "onnx_node"  # keys of `fx.Node.meta`
 PLAIN_NUMBER_RANK = 1  # a constant of one element and at most this rank is written as a number
 
 
@@ -126,9 +127,8 @@ class _Builder:
             self.modules[key] = name
         given = self._feature(node.inputs[0], None)
         name = self._node_name(node.outputs[0])
-        self.values[node.outputs[0]] = self.fx_graph.create_node(
-            "call_module", self.modules[key], (given,), name=name
-        )
+        result = self.fx_graph.create_node("call_module", self.modules[key], (given,), name=name)
+        self._name_result(node.outputs[0], result, node)
         return True
 
     def _add_operator(self, node: Node) -> None:
@@ -159,12 +159,18 @@ class _Builder:
         name = self._node_name(f"{node.name}_parts" if several else node.outputs[0])
         result = self.fx_graph.create_node("call_function", target, args, kwargs, name=name)
         if not several:
-            self.values[node.outputs[0]] = result
+            self._name_result(node.outputs[0], result, node)
             return
         for place, output in enumerate(node.outputs):
-            self.values[output] = self.fx_graph.create_node(
+            part = self.fx_graph.create_node(
                 "call_function", item_of, (result, place), name=self._node_name(output)
             )
+            self._name_result(output, part, node)
+
+    def _name_result(self, tensor: str, result: fx.Node, node: Node) -> None:
+        """Remember what of the ONNX graph an fx node stands for."""
+        result.meta[TENSOR], result.meta[ONNX_NODE] = tensor, node.name
+        self.values[tensor] = result
 
     def _literal_or_value(self, name: str) -> Any:
         if not name:
