@@ -17,6 +17,7 @@ from onnx import helper
 
 from toolkit.model.quant_plan import QuantPlan
 from toolkit.quant.carried import set_bias
+from toolkit.quant.real_work import note_real_work
 from toolkit.quant.view import Array, GraphView, attribute, copied, set_constant, view
 
 KEEPS_CHANNELS = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh")  # one value in, one value out
@@ -180,7 +181,9 @@ def _widen_convolution(state: _Widening, node: onnx.NodeProto) -> None:
     wide_out = state.fast.out(out)
     if (wide_out, wide_into) != (out, into):
         grown = [(0, wide_out - out), (0, wide_into - into), (0, 0), (0, 0)]
-        node.input[1] = state.constant(f"{node.name}/weight.wide", np.pad(weight, grown))
+        wide = np.pad(weight, grown)
+        node.input[1] = state.constant(f"{node.name}/weight.wide", wide)
+        note_real_work(state.model, node.name, weight.size / wide.size)
     if wide_out == out:
         state.nodes.append(node)
         return

@@ -10,6 +10,7 @@ import onnx
 from toolkit.contracts import Artefact, Precision
 from toolkit.model.contract import ImageContract, IoContract, TensorSpec
 from toolkit.quant.ort_session import quiet_session
+from toolkit.quant.real_work import real_work
 from toolkit.quant.view import copied, fix_size, with_names
 from toolkit.spec.target import Build, Target
 
@@ -64,6 +65,7 @@ def _dimensions(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 def node_macs(model: onnx.ModelProto, size_px: tuple[int, int]) -> dict[str, int]:
     """Multiply-accumulates of each Conv, ConvTranspose and MatMul at an input of `size_px`.
 
+    Those by zeros that a scheme added (`real_work`) are left out.
     Where shape inference does not reach a node, the file is run once to see its shapes.
     """
     sized = onnx.shape_inference.infer_shapes(fix_size(with_names(model), *size_px), data_prop=True)
@@ -75,10 +77,12 @@ def node_macs(model: onnx.ModelProto, size_px: tuple[int, int]) -> dict[str, int
     unknown = sorted(n for n in touched if 0 in shapes.get(n, (0,)))
     if unknown:
         shapes |= _seen_shapes(model, unknown, size_px)
-    return {
+    shares = real_work(model)
+    counts = {
         node.name: _macs(node, [shapes[n] for n in node.input[:2]], shapes[node.output[0]])
         for node in products
     }
+    return {name: round(count * shares.get(name, 1.0)) for name, count in counts.items()}
 
 
 def _seen_shapes(

@@ -19,6 +19,7 @@ from onnx import helper
 
 from toolkit.model.quant_plan import QuantPlan
 from toolkit.quant.carried import set_bias
+from toolkit.quant.real_work import note_real_work
 from toolkit.quant.view import Array, GraphView, attribute, copied, set_constant, view
 
 BLOCKS = (2, 4)
@@ -208,6 +209,7 @@ def _convolve(state: _Blocking, node: onnx.NodeProto, block: int, reads_cells: b
     bias = state.graph.constants[node.input[2]] if len(node.input) > 2 and node.input[2] else None
     node.input[1] = f"{node.name}/weight.blocks"
     set_constant(state.model, node.input[1], wide)
+    note_real_work(state.model, node.name, weight.size * block / wide.size)
     if bias is not None:
         set_bias(state.model, node, np.tile(bias, block))
     kept = [a for a in node.attribute if a.name not in ("pads", "strides", "kernel_shape")]

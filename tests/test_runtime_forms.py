@@ -1,0 +1,154 @@
+"""The forms in which runtimes are fastest: equal in float, equal in INT8, and really taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from quant_networks import Graph, anchored, residual, tensor
+
+from toolkit.model.quant_plan import QuantPlan, TensorRange
+from toolkit.quant.channel_padding import FastChannels, with_fast_channels
+from toolkit.quant.interleaving import with_interleaving
+from toolkit.quant.onnx_file import node_macs
+from toolkit.quant.ort_session import quiet_session
+from toolkit.quant.real_work import real_work
+from toolkit.quant.view import view, with_names
+from toolkit.quant.width_blocks import input_block, output_block, with_width_blocks
+
+FAST = FastChannels(into_multiple=4, out_multiple=4, out_least=16)
+WIDTHS = (40, 41, 42, 43)  # all remainders by four: what is padded and cut must be so rightly
+
+
+def luma(hidden=8, activation="Relu"):
+    """conv 5x5 of one channel, activation, conv 5x5 to four channels + picture, shuffle."""
+    g = Graph(1, 4)
+    a = g.node(activation, [g.conv("lr", "head", 1, hidden, 5)], "a")
+    b = g.node("Relu", [g.conv(a, "body", hidden, hidden)], "b")
+    total = g.node("Add", [b, a], "total")
+    tail = g.conv(total, "tail", hidden, 4, 5, gain=0.3)
+    anchor = g.node("Concat", ["lr"] * 4, "anchor", axis=1)
+    g.node("Add", [tail, anchor], "sum")
+    g.node("DepthToSpace", ["sum"], "sr", blocksize=2, mode="CRD")
+    return g.model("sr")
+
+
+def planned(model):
+    """A view of the model, and a plan that has a range for each of its tensors."""
+    graph = view(with_names(model))
+    ranges = dict.fromkeys(graph.ranks, TensorRange(low=-1.0, high=1.0))
+    return graph, QuantPlan(network="", calibration="", ranges=ranges)
+
+
+def answer(model, value):
+    return quiet_session(model, threads=1).run(None, {model.graph.input[0].name: value})[0]
+
+
+def assert_equal_in_float(before, after, channels):
+    for width in WIDTHS:
+        value = tensor(width, 24, width, channels)
+        one, other = answer(before, value), answer(after, value)
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() < 2e-6
+
+
+def conv_shapes(graph):
+    names = {n.name: n.input[1] for n in graph.nodes if n.op_type == "Conv"}
+    return {name: graph.constants[weight].shape for name, weight in names.items()}
+
+
+def every(node):
+    return node.op_type == "Conv"
+
+
+@pytest.mark.parametrize(
+    ("network", "channels"),
+    [(anchored(), 3), (anchored(activation="LeakyRelu"), 3), (residual(), 3), (luma(), 1)],
+)
+def test_wide_channels_are_equal_and_flow_on(network, channels):
+    graph, plan = planned(network)
+    wide, more = with_fast_channels(graph, plan, FAST, every)
+    assert_equal_in_float(network, wide.model, channels)
+    for out, into, *_ in conv_shapes(wide).values():
+        assert (out >= 16, out % 4, into % 4) == (True, 0, 0)
+    inside = [n for n in wide.nodes if n.op_type == "Slice" and n.name.endswith(".wide.cut")]
+    assert inside == []  # no wide tensor is cut between two convolutions
+    assert set(wide.ranks) <= set(more.ranges)
+
+
+def test_nodes_that_stay_float_are_not_widened():
+    graph, plan = planned(anchored())
+    same, _ = with_fast_channels(graph, plan, FAST, lambda node: False)
+    assert same is graph
+    some, _ = with_fast_channels(graph, plan, FAST, lambda node: node.name == "node_tail")
+    assert conv_shapes(some)["node_body"] == (12, 12, 3, 3)
+    assert conv_shapes(some)["node_tail"] == (16, 12, 3, 3)
+    assert_equal_in_float(graph.model, some.model, 3)
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Sigmoid"])
+def test_blocks_of_pixels_are_equal_at_every_width(activation):
+    network = luma(activation=activation)
+    graph, plan = planned(network)
+    blocked, more = with_width_blocks(graph, plan, every, ("Relu",))
+    shapes = conv_shapes(blocked)
+    assert shapes["node_head"] == (32, 4, 5, 3)  # four pixels of 8 channels, from cells of four
+    assert shapes["node_tail"] == (16, 8, 5, 8)
+    assert_equal_in_float(network, blocked.model, 1)
+    relus = [n for n in blocked.nodes if n.op_type == "Relu"]
+    makers = {blocked.producer[n.input[0]].op_type for n in relus}
+    assert makers == {"Conv"}  # still right behind it, where the runtime fuses it
+    assert set(blocked.ranks) <= set(more.ranges)
+
+
+def test_block_is_the_one_with_least_work():
+    def weight(*shape):
+        return np.zeros(shape, np.float32)
+
+    assert output_block(weight(4, 16, 5, 5)) == 4
+    assert output_block(weight(3, 16, 3, 3)) == 4
+    assert output_block(weight(16, 16, 3, 3)) == 1
+    assert output_block(weight(12, 32, 3, 3)) == 1
+    assert input_block(weight(16, 1, 5, 5)) == 4
+    assert input_block(weight(16, 1, 1, 1)) == 1
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_interleaving_is_the_shuffle(scale):
+    g = Graph(3, 1)
+    tail = g.conv("lr", "tail", 3, 3 * scale**2)
+    g.node("DepthToSpace", [tail], "sr", blocksize=scale, mode="CRD")
+    graph, plan = planned(g.model("sr"))
+    changed, more = with_interleaving(graph, plan)
+    assert "DepthToSpace" not in {n.op_type for n in changed.nodes}
+    value = tensor(1, 20, 33)
+    assert np.array_equal(answer(graph.model, value), answer(changed.model, value))
+    assert set(changed.ranks) <= set(more.ranges)
+
+
+def test_other_shuffles_stay():
+    g = Graph(3, 1)
+    tail = g.conv("lr", "tail", 3, 12)
+    g.node("DepthToSpace", [tail], "sr", blocksize=2, mode="DCR")
+    graph, plan = planned(g.model("sr"))
+    assert with_interleaving(graph, plan)[0] is graph
+
+
+@pytest.mark.parametrize("form", ["wide", "blocks"])
+def test_zeros_do_not_count_as_work(form):
+    graph, plan = planned(luma())
+    if form == "wide":
+        changed, _ = with_fast_channels(graph, plan, FAST, every)
+    else:
+        changed, _ = with_width_blocks(graph, plan, every, ("Relu",))
+    assert real_work(changed.model)
+    assert node_macs(changed.model, (24, 40)) == node_macs(graph.model, (24, 40))
+
+
+def test_float_graph_with_both_forms_is_still_a_valid_file():
+    graph, plan = planned(luma())
+    blocked, plan = with_width_blocks(graph, plan, every, ("Relu",))
+    wide, plan = with_fast_channels(blocked, plan, FAST, every)
+    done, _ = with_interleaving(wide, plan)
+    onnx.checker.check_model(done.model, full_check=True)
+    assert_equal_in_float(graph.model, done.model, 1)
