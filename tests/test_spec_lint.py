@@ -1,8 +1,12 @@
 """The lint names what a device cannot run, which node it is, and what to change."""
 
+import numpy as np
+import onnx
 import pytest
 import spec_files
+from onnx import TensorProto, helper, numpy_helper
 
+from toolkit.run.linting import node_facts
 from toolkit.spec.lint import Finding, NodeFact, lint, refusals
 from toolkit.spec.read_target import read_target
 
@@ -124,3 +128,74 @@ def test_the_phones_npu_refuses_shapes_that_depend_on_the_picture():
     (finding,) = lint([NodeFact(name="where", op="NonZero", rank=2)], target)
     assert finding.level == "refused"
     assert finding.source == "qualcomm/ai-hub-models#52"
+
+
+def test_a_limit_on_shuffles_does_not_hold_where_the_build_writes_them_otherwise(tmp_path):
+    path = tmp_path / "board.yaml"
+    build = "builds: [{backend: litert, scheme: litert, layout: nhwc, tile: [64, 64], UP}]"
+    for upsampler, count in (("depth_to_space", 1), ("transpose_conv", 0), ("reshape", 0)):
+        builds = build.replace("UP", f"upsampler: {upsampler}")
+        path.write_text(spec_files.target(builds=builds, more=LIMITS))
+        assert len(lint([shuffle(3)], read_target(path))) == count
+
+
+@pytest.mark.parametrize(
+    ("target", "node", "problem"),
+    [
+        (
+            "edge-tpu",
+            NodeFact(name="n", op="Reshape", rank=6, wide_axes=5),
+            "a tensor of `Reshape` has 5 axes longer than 1, at most 3",
+        ),
+        (
+            "artpec-8",
+            NodeFact(name="n", op="PRelu", rank=4),
+            "artpec-8 cannot run `PRelu`",
+        ),
+        (
+            "artpec-8",
+            NodeFact(name="n", op="LeakyRelu", rank=4),
+            "artpec-8 cannot run `LeakyRelu`",
+        ),
+        ("artpec-9", shuffle(3), "DepthToSpace has block size 3, allowed: 2"),
+        (
+            "artpec-9",
+            NodeFact(name="n", op="Reshape", rank=5),
+            "a tensor of `Reshape` has 5 axes, at most 4",
+        ),
+        (
+            "artpec-9",
+            NodeFact(name="n", op="Concat", rank=4, joined=(16, 24)),
+            "a concatenation joins 24 channels, no multiple of 16",
+        ),
+        (
+            "artpec-9",
+            NodeFact(name="n", op="Conv", rank=4, kernel=(3, 3), strides=(3, 3)),
+            "the stride is 3x3, allowed: 1, 2",
+        ),
+        (
+            "artpec-9",
+            NodeFact(name="n", op="Conv", rank=4, kernel=(4, 4), strides=(1, 1)),
+            "the kernel is 4x4, allowed edges: 1, 2, 3, 5, 7, 9",
+        ),
+    ],
+)
+def test_what_the_strict_cameras_refuse_is_named(target, node, problem):
+    (finding,) = lint([node], read_target(target))
+    assert (finding.level, finding.problem) == ("refused", problem)
+
+
+def test_facts_of_a_graph_leave_weights_out_and_tell_joins_from_repetitions():
+    picture = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "h", "w"])
+    weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], "conv", strides=[2, 2], pads=[1] * 4),
+        helper.make_node("Concat", ["x", "x"], ["b"], "repeat", axis=1),
+        helper.make_node("Concat", ["x", "b"], ["y"], "join", axis=1),
+    ]
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 9, "h", "w"])
+    graph = helper.make_graph(nodes, "g", [picture], [out], [weight])
+    model = onnx.shape_inference.infer_shapes(helper.make_model(graph))
+    conv_fact, repeat, join = node_facts(model)
+    assert (conv_fact.wide_axes, conv_fact.strides) == (3, (2, 2))
+    assert (repeat.joined, join.joined) == ((), (3, 6))

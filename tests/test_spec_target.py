@@ -11,6 +11,7 @@ from toolkit.errors import UserError
 from toolkit.spec.read_target import read_target, target_names
 from toolkit.spec.target import Build
 
+ETHOS = ("ethos-u55", "ethos-u65", "ethos-u85")
 ISSUED = ["android-npu", "generic-cpu", "intel-n100", "jetson-orin-nano", "raspberry-pi-5"]
 
 
@@ -60,6 +61,31 @@ def test_the_devices_get_the_files_they_run():
     )
     npu = read_target("android-npu").builds[0]
     assert (npu.io_dtype, npu.tile, npu.upsampler) == ("int8", (128, 128), "depth_to_space")
+
+
+def test_cameras_and_npus_get_the_file_they_take():
+    def build(name):
+        (only,) = read_target(name).builds
+        return only
+
+    assert {build(n).io_dtype for n in ("edge-tpu", "artpec-8", "artpec-9", *ETHOS)} == {"int8"}
+    assert {n: build(n).upsampler for n in ("edge-tpu", "artpec-8", "artpec-9", *ETHOS)} == {
+        "edge-tpu": "transpose_conv",
+        "artpec-8": "transpose_conv",
+        "artpec-9": "depth_to_space",
+        **dict.fromkeys(ETHOS, "reshape"),
+    }
+    assert [build(n).per_channel for n in ("edge-tpu", "artpec-8", "artpec-9")] == [
+        True,
+        False,
+        True,
+    ]
+    assert [build(n).npu.accelerator for n in ETHOS] == [
+        "ethos-u55-256",
+        "ethos-u65-512",
+        "ethos-u85-512",
+    ]
+    assert {read_target(n).gates["npu_operators_off"] for n in ETHOS} == {0}
 
 
 def test_a_target_is_read_from_any_file(board):

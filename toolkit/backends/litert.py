@@ -17,7 +17,7 @@ from toolkit.contracts import Artefact, Operator, Session, Tensor
 from toolkit.errors import EnvironmentFailure, ToolkitError, UserError
 from toolkit.lowering.tflite_flat import FlatGraph, serialise
 from toolkit.lowering.tflite_float import finish, float_graph
-from toolkit.lowering.tflite_grids import ALL_KINDS, SAFE_KINDS
+from toolkit.lowering.tflite_grids import ALL_KINDS, SAFE_KINDS, Widening
 from toolkit.lowering.tflite_inspect import operators_of
 from toolkit.lowering.tflite_quantize import quantised
 from toolkit.lowering.tflite_trial import Died, run_in_child
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from toolkit.spec.target import Build, Target
 
 TOOLS = ("ai-edge-litert", "flatbuffers", "onnx", "onnxruntime", "onnxslim")
-VERSION = 2
+VERSION = 3
 # Two float runtimes add in different orders; a wrong lowering is off by a thousand times more.
 EQUAL = 1e-4
 
@@ -81,12 +81,35 @@ def _lower_build(
     _prove(content, model, lowered)
     artefacts = [_store(lowered, content, "float32", out / f"{stem}.float32.tflite")]
     if plan is not None:
-        # Carried integers lie on per-channel grids; a per-tensor file rounds its weights itself.
-        integers = snapped(spine, skip=plan.float_nodes) if build.per_channel else spine
+        integers = _integers(spine, network, plan, build)
         rounded = specialise(without_rounded(integers), *build.tile)
         integer = _surviving(replace(lowered, graph=float_graph(rounded)), plan, build)
-        artefacts.append(_store(lowered, integer, build.io_dtype, out / f"{stem}.int8.tflite"))
+        kind = "a16w8" if build.scheme == "litert_a16w8" else "int8"
+        artefacts.append(_store(lowered, integer, build.io_dtype, out / f"{stem}.{kind}.tflite"))
     return artefacts
+
+
+def _integers(
+    spine: onnx.ModelProto, network: Network, plan: QuantPlan, build: Build
+) -> onnx.ModelProto:
+    """The spine with weights on the grids of the build; carried ones lie on per-channel grids."""
+    if not build.per_channel:
+        from toolkit.lowering.per_tensor import per_tensor_rounded
+
+        return per_tensor_rounded(without_rounded(spine), network.contract)
+    return snapped(spine, skip=plan.float_nodes if widening_of(build) == "none" else ())
+
+
+def is_strict(build: Build) -> bool:
+    """True for int8 IO, which accelerators ask for: they hold files to TFLite's specification."""
+    return build.io_dtype == "int8"
+
+
+def widening_of(build: Build) -> Widening:
+    """Which operators of a build get 16-bit activations beside 8-bit weights."""
+    if build.scheme == "litert_a16w8":
+        return "all"
+    return "nodes" if build.mixed == "int16" else "none"
 
 
 def _prove(content: bytes, model: onnx.ModelProto, lowered: _Lowered) -> None:
@@ -128,11 +151,13 @@ def _surviving(lowered: _Lowered, plan: QuantPlan, build: Build) -> bytes:
         graph = quantised(
             lowered.graph,
             plan.ranges,
-            plan.float_nodes,
+            () if widening_of(build) == "all" and build.mixed == "int16" else plan.float_nodes,
             white=lowered.image.white,
             per_channel=build.per_channel,
             io_dtype=build.io_dtype,
             kinds=kinds,
+            widening=widening_of(build),
+            strict=is_strict(build),
         )
         content = serialise(finish(graph, build.upsampler))
         try:
@@ -161,7 +186,7 @@ def _store(lowered: _Lowered, content: bytes, dtype: DType, path: Path) -> Artef
     ends = (lowered.graph.input, lowered.graph.output)
     specs = [_spec(lowered, name, dtype) for name in ends]
     contract = IoContract(image=lowered.image, input=specs[0], output=specs[1])
-    precision = "int8" if path.suffixes[-2] == ".int8" else "float32"
+    precision = "float32" if path.suffixes[-2] == ".float32" else "int8"
     return Artefact(path=path, backend="litert", precision=cast(Any, precision), contract=contract)
 
 

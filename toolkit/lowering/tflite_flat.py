@@ -39,6 +39,15 @@ _THIRD = {
     "RESIZE_NEAREST_NEIGHBOR",
 }  # fmt: skip
 _VERSIONS_INT8 = {**dict.fromkeys(_SECOND, 2), **dict.fromkeys(_THIRD, 3), "FULLY_CONNECTED": 4}
+_VERSIONS_INT16 = {
+    **_VERSIONS_INT8,
+    **dict.fromkeys(("TANH", "LOGISTIC", "SOFTMAX", "PAD", "CONCATENATION", "MEAN"), 3),
+    **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D", "ADD", "SUB"), 3),
+    **dict.fromkeys(("CONV_2D", "MUL", "TRANSPOSE", "SLICE", "RESIZE_BILINEAR"), 4),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM", "STRIDED_SLICE"), 4),
+    "DEPTHWISE_CONV_2D": 5,
+    "FULLY_CONNECTED": 7,
+}
 _VERSIONS_FLOAT = {
     "BROADCAST_TO": 2,
     "RESIZE_BILINEAR": 3,
@@ -54,6 +63,7 @@ class Quant:
     scales: tuple[float, ...]
     zero_point: int = 0
     axis: int = 0
+    bits: int = 8  # of what is stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +163,10 @@ def _operator(
     codes: dict[tuple[str, int], int],
 ) -> Any:
     stored = schema.OperatorT()
+    dtypes = {graph.tensors[name].dtype for name in (*op.inputs, *op.outputs) if name}
+    versions = _VERSIONS_INT16 if "int16" in dtypes else _VERSIONS_INT8
     is_float = graph.tensors[op.inputs[0]].dtype == graph.tensors[op.outputs[0]].dtype == "float32"
-    version = (_VERSIONS_FLOAT if is_float else _VERSIONS_INT8).get(op.kind, 1)
+    version = (_VERSIONS_FLOAT if is_float else versions).get(op.kind, 1)
     stored.opcodeIndex = codes.setdefault((op.kind, version), len(codes))
     stored.inputs = [index[name] if name != NO_TENSOR else -1 for name in op.inputs]
     stored.outputs = [index[name] for name in op.outputs]

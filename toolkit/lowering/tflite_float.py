@@ -12,7 +12,7 @@ import onnx
 from toolkit.errors import UserError, raise_all
 from toolkit.lowering import tflite_convolution, tflite_elementwise, tflite_movement
 from toolkit.lowering.tflite_builder import Builder, Lowering
-from toolkit.lowering.tflite_flat import FlatGraph, FlatOp, FlatTensor
+from toolkit.lowering.tflite_flat import FlatGraph, FlatOp, FlatTensor, Quant
 from toolkit.lowering.tflite_rewrite import rewrite
 from toolkit.lowering.tflite_source import Source, read_source
 
@@ -21,7 +21,7 @@ LOWERINGS: Mapping[str, Lowering] = {
     **tflite_elementwise.LOWERINGS,
     **tflite_movement.LOWERINGS,
 }
-Upsampler = Literal["depth_to_space", "reshape"]
+Upsampler = Literal["depth_to_space", "reshape", "transpose_conv"]
 
 
 def float_graph(model: onnx.ModelProto) -> FlatGraph:
@@ -56,17 +56,49 @@ def _unknown(source: Source) -> list[UserError]:
 
 
 def finish(graph: FlatGraph, upsampler: Upsampler) -> FlatGraph:
-    """Replace CLIP by TFLite's operators, and DEPTH_TO_SPACE by rank-4 moves where asked."""
+    """Replace CLIP by TFLite's operators, and DEPTH_TO_SPACE by rank-4 moves where asked.
+
+    LiteRT has no DEPTH_TO_SPACE in 16 bits, so that one is always replaced.
+    """
     tensors = dict(graph.tensors)
     ops: list[FlatOp] = []
     for op in graph.ops:
         if op.kind == "CLIP":
             ops += _clip(op, tensors)
-        elif op.kind == "DEPTH_TO_SPACE" and upsampler == "reshape":
+        elif op.kind == "DEPTH_TO_SPACE" and (
+            upsampler == "reshape" or tensors[op.inputs[0]].dtype == "int16"
+        ):
             ops += _depth_to_space(op, tensors)
+        elif op.kind == "DEPTH_TO_SPACE" and upsampler == "transpose_conv":
+            ops.append(_one_hot(op, tensors))
         else:
             ops.append(op)
     return replace(graph, tensors=tensors, ops=tuple(ops))
+
+
+def _one_hot(op: FlatOp, tensors: dict[str, FlatTensor]) -> FlatOp:
+    """A shuffle as TRANSPOSE_CONV: every output pixel copies one channel of one input pixel.
+
+    64 steps of 1/64 are a factor of one without rounding, so 8 bits stay what they were.
+    """
+    import numpy as np
+
+    block = op.options["blockSize"]
+    made, given = tensors[op.outputs[0]], tensors[op.inputs[0]]
+    channels = made.shape[3]
+    weight = np.zeros((channels, block, block, given.shape[3]), np.float32)
+    for row, column, c in np.ndindex(block, block, channels):
+        weight[c, row, column, (row * block + column) * channels + c] = 1
+    stem = op.outputs[0]
+    size = _add(tensors, f"{stem}/size", (4,), "int32", made.shape)
+    name = _add(tensors, f"{stem}/one_hot", weight.shape, "float32", weight)
+    if made.dtype != "float32":
+        stored = (weight * 64).astype(np.int8)
+        tensors[name] = replace(
+            tensors[name], dtype="int8", data=stored, quant=Quant(scales=(1 / 64,))
+        )
+    options = {"padding": 0, "strideH": block, "strideW": block}
+    return replace(op, kind="TRANSPOSE_CONV", inputs=(size, name, op.inputs[0]), options=options)
 
 
 def _clip(op: FlatOp, tensors: dict[str, FlatTensor]) -> Iterator[FlatOp]:

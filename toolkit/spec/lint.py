@@ -25,6 +25,9 @@ class NodeFact:
     block: int | None = None  # of DepthToSpace and SpaceToDepth
     channels_in: int | None = None
     channels_out: int | None = None
+    wide_axes: int = 0  # most axes longer than 1 among its inputs and outputs
+    strides: tuple[int, ...] | None = None  # of convolutions
+    joined: tuple[int, ...] = ()  # channels that a concatenation of pictures joins
     attributes: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
@@ -75,14 +78,38 @@ def _of_node(node: NodeFact, target: Target) -> Iterator[Finding]:
         problem = f"a tensor of `{node.op}` has {node.rank} axes, at most {limits.max_rank}"
         yield _finding(facts["max_rank"], node.name, problem)
     blocks, kernels = limits.depth_to_space_blocks, limits.kernel_sizes
-    if node.op == "DepthToSpace" and blocks is not None and node.block not in blocks:
+    rewritten = all(build.upsampler != "depth_to_space" for build in target.builds)
+    shuffles = node.op == "DepthToSpace" and not rewritten
+    if shuffles and blocks is not None and node.block not in blocks:
         allowed = ", ".join(map(str, blocks)) or "none"
         problem = f"DepthToSpace has block size {node.block}, allowed: {allowed}"
         yield _finding(facts["depth_to_space_blocks"], node.name, problem)
+    yield from _of_shapes(node, target)
     if node.op in CONVOLUTIONS and kernels is not None and set(node.kernel or ()) - set(kernels):
         size = "x".join(map(str, node.kernel or ()))
         problem = f"the kernel is {size}, allowed edges: {', '.join(map(str, kernels))}"
         yield _finding(facts["kernel_sizes"], node.name, problem)
+
+
+def _of_shapes(node: NodeFact, target: Target) -> Iterator[Finding]:
+    limits, facts = target.limits, target.limit_facts
+    if limits.max_wide_axes is not None and node.wide_axes > limits.max_wide_axes:
+        problem = (
+            f"a tensor of `{node.op}` has {node.wide_axes} axes longer than 1, "
+            f"at most {limits.max_wide_axes}"
+        )
+        yield _finding(facts["max_wide_axes"], node.name, problem)
+    if limits.strides is not None and set(node.strides or ()) - set(limits.strides):
+        size = "x".join(map(str, node.strides or ()))
+        problem = f"the stride is {size}, allowed: {', '.join(map(str, limits.strides))}"
+        yield _finding(facts["strides"], node.name, problem)
+    odd = [channels for channels in node.joined if channels % limits.concat_multiple]
+    if odd:
+        problem = (
+            f"a concatenation joins {', '.join(map(str, odd))} channels, no multiple of "
+            f"{limits.concat_multiple}"
+        )
+        yield _finding(facts["concat_multiple"], node.name, problem)
 
 
 def _operator_problem(pattern: str, node: NodeFact) -> str:

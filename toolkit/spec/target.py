@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Scheme = Literal["tensorrt", "onnxruntime", "openvino", "litert"]
+Scheme = Literal["tensorrt", "onnxruntime", "openvino", "litert", "litert_a16w8"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,9 @@ class OperatorLimits:
     max_rank: int | None = None
     depth_to_space_blocks: tuple[int, ...] | None = None  # () refuses all of them
     kernel_sizes: tuple[int, ...] | None = None
+    max_wide_axes: int | None = None  # axes longer than 1, the picture's own height and width too
+    strides: tuple[int, ...] | None = None
+    concat_multiple: int = 1  # of the channels that a concatenation joins
     channel_multiple: int = 1  # fast multiple: a warning, and what `prune` rounds to
 
 
@@ -57,9 +60,10 @@ class Build:
     layout: Literal["nchw", "nhwc"] = "nchw"
     tile: tuple[int, int] | None = None  # fixed input height and width; None leaves them free
     per_channel: bool = True
-    upsampler: Literal["depth_to_space", "reshape"] = "depth_to_space"
+    upsampler: Literal["depth_to_space", "reshape", "transpose_conv"] = "depth_to_space"
     float16: bool = False  # also write a float16-typed rival
     npu: Npu | None = None  # the INT8 file is compiled for it as well
+    mixed: Literal["float32", "int16"] = "float32"  # activations of nodes that 8 bits do not serve
 
 
 @dataclass(frozen=True, kw_only=True)

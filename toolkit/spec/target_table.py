@@ -56,6 +56,18 @@ LIMIT_KINDS: Mapping[str, tuple[Kind, str]] = {
         ListOf(item=Number(whole=True, low=1, high=64), at_least=1, unique=True),
         "Kernel edges of convolutions that run well.",
     ),
+    "max_wide_axes": (
+        Number(whole=True, low=1, high=16),
+        "Most axes of a tensor that may be longer than 1.",
+    ),
+    "strides": (
+        ListOf(item=Number(whole=True, low=1, high=64), at_least=1, unique=True),
+        "Strides of convolutions that run well.",
+    ),
+    "concat_multiple": (
+        Number(whole=True, low=1, high=256),
+        "What the channel counts that a concatenation joins must be multiples of.",
+    ),
     "channel_multiple": (
         Number(whole=True, low=1, high=256),
         "Channel counts that are multiples of it are fast; `prune` rounds to it.",
@@ -97,7 +109,7 @@ NPU = Table(
         Field(
             name="system_config",
             kind=Text(),
-            help="Clock and memory speeds, a `System_Config` of Vela, such as `Ethos_U65_High_End`.",
+            help="Clock and memory speeds, a `System_Config` of Vela: `Ethos_U65_High_End`.",
         ),
         Field(
             name="memory_mode",
@@ -113,7 +125,7 @@ BUILD = Table(
         Field(name="backend", kind=Plug(room="backends"), help="Runtime that writes the file."),
         Field(
             name="scheme",
-            kind=Text(choices=("tensorrt", "onnxruntime", "openvino", "litert")),
+            kind=Text(choices=("tensorrt", "onnxruntime", "openvino", "litert", "litert_a16w8")),
             help="Rules for scales and zero points.",
         ),
         Field(
@@ -142,7 +154,7 @@ BUILD = Table(
         ),
         Field(
             name="upsampler",
-            kind=Text(choices=("depth_to_space", "reshape")),
+            kind=Text(choices=("depth_to_space", "reshape", "transpose_conv")),
             help="Form in which the pixel shuffle is written.",
             default="depth_to_space",
         ),
@@ -151,6 +163,12 @@ BUILD = Table(
             kind=Boolean(),
             help="Also write a float16-typed file as a rival of INT8.",
             default=False,
+        ),
+        Field(
+            name="mixed",
+            kind=Text(choices=("float32", "int16")),
+            help="Activations of the nodes that 8 bits do not serve; int16 is TFLite's 16x8.",
+            default="float32",
         ),
         Field(
             name="npu",
