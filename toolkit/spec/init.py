@@ -48,11 +48,15 @@ steps:
   # - distill: {{images: photographs/train/, steps: 2000}}
   # Remove channels, then train what is left against the whole network:
   # - prune: {{ratio: 0.25, finetune_steps: 2000, images: photographs/train/}}
-  - quantize: {{}}
+  # INT8, by the cheapest rung of the ladder whose real files hold the gates: ranges, equalise,
+  # rounding, mixed (a few layers in more than 8 bits), qat (trains). `rung:` names one of them,
+  # `train_minutes: 0` never trains, `images:` is a folder to train on.
+  - quantize: {{rung: auto, train_minutes: 20}}
 
 gates:  # one that is missed: the report says why, nothing is packed, exit code 4
   psnr_drop_db: {{mean: 0.10, worst: 0.30}}  # INT8 against the float network
-  int8_macs_share: 0.9  # so that float is never sold as INT8
+  int8_macs_share: 0.7  # of the work really in INT8; rung `mixed` may take out what is left
+  # int8_speedup: 1.5  # over the runtime's fastest float mode; not stated: float ships if faster
   # latency_p90_ms: 400  # on this host
   # size_kb: 200
 
