@@ -40,7 +40,7 @@ def quantizing(recipe, parameters):
 
 def loud_project(folder, **limits):
     """The reference student with some channels made large and taken back: equal in float."""
-    recipe = quantizing(make_project(folder, **limits), "train_minutes: 0")
+    recipe = make_project(folder, **limits)
     text = recipe.read_text().replace("color: rgb", "color: luma")
     recipe.write_text(text.replace("patches: 4", "patches: 8"))
     model = onnx.load(STUDENT)
@@ -84,7 +84,6 @@ def climbed(tmp_path_factory):
 def hopeless(tmp_path_factory):
     """A gate that no rung can hold: (recipe, what the run said)."""
     recipe = make_project(tmp_path_factory.mktemp("hopeless"), mean=0.0, worst=0.0)
-    quantizing(recipe, "train_minutes: 0")
     return recipe, edgesr_run(recipe)
 
 
@@ -366,6 +365,7 @@ def test_a_rung_depends_only_on_what_it_reads():
 
 def test_plan_shows_the_rungs_that_may_run_and_imports_nothing_heavy(tmp_path):
     recipe = make_project(tmp_path / "planned")
+    recipe.write_text(recipe.read_text().replace("train_minutes: 0", "train_minutes: 20"))
     program = (
         "import sys\nfrom toolkit.cli import main\n"
         f"main(['plan', {str(recipe)!r}, '--cache', {str(tmp_path / 'cache')!r}])\n"

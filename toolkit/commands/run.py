@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from toolkit.run.runner import Outcome
 
 EXIT_GATE = 4
+NARROWEST, WIDEST = 80, 120  # columns: the tables need the one, longer lines are hard to read
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,13 +51,15 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 def _show(outcomes: Sequence[Outcome]) -> None:
     from toolkit.show.text import report_text
 
+    width = min(max(shutil.get_terminal_size((100, 24)).columns, NARROWEST), WIDEST)
     for outcome in outcomes:
         if outcome.failure is not None:
             print(f"target {outcome.target}:\n{outcome.failure}", file=sys.stderr)  # noqa: T201
         if outcome.assembled is not None:
             colour = sys.stdout.isatty()
             report, folder = outcome.assembled.report, outcome.assembled.folder
-            print(report_text(report, colour=colour, place=_short(folder)))  # noqa: T201
+            text = report_text(report, colour=colour, width=width, place=_short(folder))
+            print(text)  # noqa: T201
 
 
 def _short(folder: Path) -> Path:
