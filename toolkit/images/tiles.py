@@ -31,7 +31,8 @@ class NotFinite(UserError):
 class Span:
     """One tile along one axis: `start` and `length`, and the part of it whose result is kept.
 
-    All in LR pixels of the padded picture; `keep_to` is exclusive.
+    All in LR pixels of the padded picture; `keep_to` is exclusive. A tile that is longer than the
+    picture sticks out of it, at its end or, with a negative `start`, at its beginning.
     """
 
     start: int
@@ -44,12 +45,19 @@ def spans(length: int, *, tile: int, halo: int, multiple_of: int = 1) -> list[Sp
     """Cut an axis of `length` pixels into tiles of exactly `tile`, or one shorter than that.
 
     The first tile starts at the picture's border and the last one, shifted inwards, ends there, so
-    that a network meets the true border there and nothing but true pixels elsewhere. Starts are
-    multiples of `multiple_of`, which keeps strides and poolings in phase.
+    that a network meets the true border there and nothing but true pixels elsewhere. A picture
+    shorter than the tile is run twice, at either end of it, and half of each result is kept.
+    Starts are multiples of `multiple_of`, which keeps strides and poolings in phase.
     Raises UserError where a tile is nothing but halo.
     """
-    if length <= tile:
-        return [Span(start=0, length=length, keep_from=0, keep_to=length)]
+    if length == tile or (length < tile and halo == 0):
+        return [Span(start=0, length=tile, keep_from=0, keep_to=length)]
+    if length < tile:
+        middle = length // 2
+        return [
+            Span(start=0, length=tile, keep_from=0, keep_to=middle),
+            Span(start=length - tile, length=tile, keep_from=middle, keep_to=length),
+        ]
     step = (tile - 2 * halo) // multiple_of * multiple_of
     if step < 1:
         raise UserError(
@@ -111,21 +119,20 @@ def _rounded_up(length: int, multiple: int) -> int:
 
 
 def _sides(height: int, width: int, contract: IoContract) -> tuple[int, int]:
-    """Height and width that the file can run: large enough, and multiples of what it asks."""
-    image = contract.image
-    least = contract.tile or (image.minimum_px, image.minimum_px)
-    height, width = max(height, least[0]), max(width, least[1])
-    return _rounded_up(height, image.multiple_of), _rounded_up(width, image.multiple_of)
+    """Height and width of the picture as multiples of what the network asks for."""
+    step = contract.image.multiple_of
+    return _rounded_up(height, step), _rounded_up(width, step)
 
 
 def _tile_sides(sides: tuple[int, int], contract: IoContract) -> tuple[int, int]:
     """The file's own tile; for a file of free size the whole picture if it is not too large."""
-    halo = contract.image.halo_px
+    halo, step = contract.image.halo_px, contract.image.multiple_of
     if contract.tile is not None:
         return contract.tile
     if halo is None or sides[0] * sides[1] <= WHOLE_PICTURE_PX:
-        return sides
-    side = _rounded_up(max(FREE_TILE_PX, FREE_TILE_HALOS * halo), contract.image.multiple_of)
+        least = _rounded_up(contract.image.minimum_px, step)
+        return max(sides[0], least), max(sides[1], least)
+    side = _rounded_up(max(FREE_TILE_PX, FREE_TILE_HALOS * halo), step)
     return side, side
 
 
@@ -167,9 +174,9 @@ def upscale_planes(
     """Run a file over uint8 planes (h, w, C), in the network's colour order; gives (h*s, w*s, C).
 
     Tiled equals untiled: every kept pixel is at least the halo away from a tile border that is not
-    the picture's. A picture below the tile or the minimum, or not a multiple, is continued by its
-    edge pixels to the right and below and cropped afterwards; within the halo of those two borders
-    the result then differs from a run at the true size.
+    the picture's, also in a picture smaller than the tile, from two halos on. One that is no
+    multiple of what the network asks for is continued by its edge pixels to the right and below and
+    cropped afterwards; near those two borders the result then differs from a run at the true size.
     `on_tile(done, total)` is called after each tile. Raises UserError where the network depends on
     the whole picture and the file cannot take it whole, or the output is not what was promised;
     NotFinite for NaN.
@@ -197,11 +204,20 @@ def upscale_planes(
     return result[: height * scale, : width * scale]
 
 
+def _cut(padded: Image, row: Span, column: Span) -> Image:
+    """The pixels of one tile; what lies outside of the picture is its nearest edge pixel."""
+    rows, columns = (
+        np.clip(np.arange(span.start, span.start + span.length), 0, side - 1)
+        for span, side in zip((row, column), padded.shape, strict=False)
+    )
+    return padded[np.ix_(rows, columns)]
+
+
 def _run_tile(
     padded: Image, row: Span, column: Span, contract: IoContract, run: Callable[[Tensor], Tensor]
 ) -> Image:
     scale, white = contract.image.scale, contract.image.white
-    tile = padded[row.start : row.start + row.length, column.start : column.start + column.length]
+    tile = _cut(padded, row, column)
     planes = from_tensor(run(to_tensor(tile, contract.input, white)), contract.output, white)
     promised = (row.length * scale, column.length * scale, tile.shape[2])
     if planes.shape != promised:

@@ -15,7 +15,7 @@ SAME_CEILING = 1e-6  # relative; ceilings of all channels must agree, a Clip has
 
 
 def mirrored_relus_to_clip(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """relu(b - a * relu(x)), the product a 1x1 convolution without mixing, becomes clip(b - a x, 0, b).
+    """relu(b - a * relu(x)) becomes clip(b - a x, 0, b); the product is an unmixed 1x1 convolution.
 
     The factor and the ceiling go into the convolution that makes x, so a convolution at the
     largest tensor and one rounding of the picture are saved. Source of the form: the `conv_clip`

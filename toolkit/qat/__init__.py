@@ -1,1 +1,1 @@
-"""Training with 8-bit rounding in the loop: the float network teaches, integers are what is kept."""
+"""Training with 8-bit rounding in the loop: the float network teaches, integers are kept."""

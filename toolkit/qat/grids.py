@@ -55,7 +55,7 @@ class ActivationGrid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, any range; what lies beyond the ends is cut."""
-        return _OnGrid.apply(x, self.step, self.low, self.high)  # type: ignore[no-any-return]
+        return _OnGrid.apply(x, self.step, self.low, self.high)
 
 
 def row_steps(weight: Tensor, axis: int) -> Tensor:
@@ -76,7 +76,7 @@ class WeightGrid(nn.Module):
 
     def exact(self, moved: Tensor) -> Tensor:
         """The weight before rounding."""
-        return self.start + self.unit * moved  # type: ignore[operator, no-any-return]
+        return self.start + self.unit * moved  # type: ignore[operator]
 
     def forward(self, moved: Tensor) -> Tensor:
         """moved: in int8 steps away from the start, in the weight's shape."""
@@ -100,7 +100,7 @@ class BiasShift(nn.Module):
 
     def forward(self, moved: Tensor) -> Tensor:
         """moved: (channels,), in units."""
-        return self.start + self.unit * moved  # type: ignore[operator, no-any-return]
+        return self.start + self.unit * moved  # type: ignore[operator]
 
     def right_inverse(self, bias: Tensor) -> Tensor:
         """The parameter at which the bias is `start`."""

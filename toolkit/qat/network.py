@@ -16,6 +16,7 @@ from toolkit.model.bridge.probing import BatchedNetwork
 from toolkit.model.quant_plan import QuantPlan, TensorRange
 from toolkit.model.torch_bridge import to_module
 from toolkit.qat.grids import ActivationGrid, BiasShift, WeightGrid
+from toolkit.quant.anchors import residuals
 from toolkit.quant.carried import RoundedWeights, snapped
 from toolkit.quant.placement import place, tail_tensors
 from toolkit.quant.qdq import grid_of
@@ -41,8 +42,8 @@ def rounding_network(
 ) -> RoundingNetwork:
     """Build it from a spine with carried integers; float32 (N, C, H, W) in and out.
 
-    The picture itself is on its grid already, and what becomes the picture by moving and clipping
-    alone is rounded by whoever looks at it: both stay as they are.
+    The picture itself is on its grid already, and what becomes the picture by moving, clipping and
+    adding the picture alone is rounded by whoever looks at it: both stay as they are.
     """
     graph = view(snapped(with_names(model), skip=plan.float_nodes))
     module = to_module(graph.model)
@@ -50,7 +51,8 @@ def rounding_network(
     assert isinstance(network, fx.GraphModule)
     network.requires_grad_(False)
     placement = place(graph, scheme, plan, white=white)
-    untouched = {graph.input, *tail_tensors(graph, scheme)}
+    anchored = {name for chain in residuals(graph) for name in chain}
+    untouched = {graph.input, *tail_tensors(graph, scheme), *anchored}
     spans = {n: span for n, span in placement.grids.items() if n not in untouched}
     grids = _insert_grids(network, spans, scheme)
     layers = _round_layers(network, placement.kernels, graph, plan)
@@ -146,7 +148,7 @@ def rounded_weights(network: RoundingNetwork) -> dict[str, RoundedWeights]:
     """The integers, steps and biases that an INT8 file stores, by ONNX node."""
     found = {}
     for name, layer in network.layers.items():
-        grid = layer.parametrizations["weight"][0]  # type: ignore[index, union-attr]
+        grid = layer.parametrizations["weight"][0]
         exact = grid.exact(layer.parametrizations["weight"].original.detach())  # type: ignore[index, union-attr]
         found[name] = _rounded(layer, exact)
     return found

@@ -29,6 +29,7 @@ from toolkit.qat.network import (
 )
 from toolkit.quant.carried import RoundedWeights, without_rounded
 from toolkit.quant.schemes import QdqScheme
+from toolkit.train import loop
 from toolkit.train.loop import TrainSettings, train
 from toolkit.train.pairs import UnitRgb
 from toolkit.train.patches import Pair, sample_batch
@@ -101,15 +102,21 @@ def train_quantized(job: Job, show: Callable[[Progress], None]) -> Trained | Non
             checkpoint=job.work / f"{phase}.ckpt",
             teacher=teacher,
             validate=watch.agreement_db,
-            show=lambda p, phase=phase: show(
-                Progress(done=p.step, total=p.steps, note=f"{phase}, {p.psnr_db:.2f} dB to float")
-            ),
+            show=_shown(phase, show),
         )
     after_db = watch.agreement_db(student)
     facts = {"qat_steps": steps, "agreement_before_db": before_db, "agreement_after_db": after_db}
     if after_db <= before_db:
         return None
     return Trained(rounded=rounded_weights(network), ranges=_ranges(network), facts=facts)
+
+
+def _shown(phase: str, show: Callable[[Progress], None]) -> Callable[[loop.Progress], None]:
+    def tell(now: loop.Progress) -> None:
+        note = f"{phase}, {now.psnr_db:.2f} dB to float"
+        show(Progress(done=now.step, total=now.steps, note=note))
+
+    return tell
 
 
 def _ranges(network: RoundingNetwork) -> dict[str, TensorRange]:
@@ -149,7 +156,7 @@ def _with_charts(job: Job) -> list[Pair]:
 
 
 def _steps(job: Job, student: nn.Module, teacher: nn.Module) -> int:
-    """How many steps the minutes allow; kept beside the checkpoint, so that a resumed run agrees."""
+    """How many steps the minutes allow; kept beside the checkpoint, for a resumed run."""
     kept = job.work / LENGTH
     if kept.exists():
         return int(json.loads(kept.read_text())["steps"])
