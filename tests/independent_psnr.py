@@ -57,21 +57,28 @@ def network(run, x, c):  # pixel values (h, w, C) to pixel values (h * s, w * s,
     return u8(((y - give["zero_point"]) * give["step"] if give["step"] else y) / white * 255)
 
 
+def places(n, t, halo, m):  # (start of the tile, first pixel kept of it); later ones overwrite
+    if n < t:  # smaller than the tile: at its beginning, then at its end
+        return [(0, 0), (n - t, n // 2)] if halo else [(0, 0)]
+    starts = [*range(0, n - t, (t - 2 * halo) // m * m), n - t]
+    return [(start, start + halo if start else 0) for start in starts]
+
+
 def upscaled(run, x, c):
     image, (height, width, channels) = c["image"], x.shape
     m, s, halo = image["multiple_of"], image["scale"], image["halo_px"] or 0
     shape = c["input"]["shape"][2:] if c["input"]["layout"] == "nchw" else c["input"]["shape"][1:]
-    least = [tile or image["minimum_px"] for tile in shape]
-    sides = [-(-max(n, t) // m) * m for n, t in zip((height, width), least, strict=False)]
-    x = np.pad(x, ((0, sides[0] - height), (0, sides[1] - width), (0, 0)), "edge")
-    y = np.zeros((sides[0] * s, sides[1] * s, channels))
-    t, v = (tile or n for tile, n in zip(shape, sides, strict=False))
-    for top in [*range(0, sides[0] - t, (t - 2 * halo) // m * m), sides[0] - t]:
-        for left in [*range(0, sides[1] - v, (v - 2 * halo) // m * m), sides[1] - v]:
-            # each tile overwrites what its neighbours above and to the left spoiled
-            a, b = (halo if top else 0), (halo if left else 0)
-            tile = network(run, x[top : top + t, left : left + v], c)[a * s :, b * s :]
-            y[(top + a) * s : (top + t) * s, (left + b) * s : (left + v) * s] = tile
+    n, w = (-(-side // m) * m for side in (height, width))
+    least = [max(side, image["minimum_px"]) for side in (n, w)]
+    t, v = (tile or side for tile, side in zip(shape, least, strict=False))
+    x = np.pad(x, ((t, n - height + t), (v, w - width + v), (0, 0)), "edge")
+    y = np.zeros((n * s, w * s, channels))
+    for top, a in places(n, t, halo, m):
+        for left, b in places(w, v, halo, m):
+            tile = network(run, x[top + t : top + 2 * t, left + v : left + 2 * v], c)
+            end, last = min(top + t, n), min(left + v, w)
+            part = tile[(a - top) * s : (end - top) * s, (b - left) * s : (last - left) * s]
+            y[a * s : end * s, b * s : last * s] = part
     return y[: height * s, : width * s]
 
 

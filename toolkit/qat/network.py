@@ -148,8 +148,8 @@ def rounded_weights(network: RoundingNetwork) -> dict[str, RoundedWeights]:
     """The integers, steps and biases that an INT8 file stores, by ONNX node."""
     found = {}
     for name, layer in network.layers.items():
-        grid = layer.parametrizations["weight"][0]
-        exact = grid.exact(layer.parametrizations["weight"].original.detach())  # type: ignore[index, union-attr]
+        trained = layer.parametrizations["weight"]  # type: ignore[index]
+        exact = trained[0].exact(trained.original.detach())  # type: ignore[union-attr]
         found[name] = _rounded(layer, exact)
     return found
 
