@@ -15,12 +15,14 @@ import onnx
 
 from toolkit.contracts import Artefact, Operator, Session, Tensor
 from toolkit.errors import EnvironmentFailure, ToolkitError, UserError
+from toolkit.lowering.tflite_conformance import tflite_breaches
 from toolkit.lowering.tflite_flat import FlatGraph, serialise
 from toolkit.lowering.tflite_float import finish, float_graph
 from toolkit.lowering.tflite_grids import ALL_KINDS, SAFE_KINDS, Widening
 from toolkit.lowering.tflite_inspect import operators_of
 from toolkit.lowering.tflite_quantize import quantised
 from toolkit.lowering.tflite_trial import Died, run_in_child
+from toolkit.model.breach import refuse_breaches
 from toolkit.model.contract import DType, ImageContract, IoContract, TensorSpec
 from toolkit.model.graph import specialise
 from toolkit.model.network import Network
@@ -94,7 +96,7 @@ def _integers(
 ) -> onnx.ModelProto:
     """The spine with weights on the grids of the build; carried ones lie on per-channel grids."""
     if not build.per_channel:
-        from toolkit.lowering.per_tensor import per_tensor_rounded
+        from toolkit.quant.per_tensor import per_tensor_rounded
 
         return per_tensor_rounded(without_rounded(spine), network.contract)
     return snapped(spine, skip=plan.float_nodes if widening_of(build) == "none" else ())
@@ -160,6 +162,8 @@ def _surviving(lowered: _Lowered, plan: QuantPlan, build: Build) -> bytes:
             strict=is_strict(build),
         )
         content = serialise(finish(graph, build.upsampler))
+        rules = {"per_channel": build.per_channel, "strict": is_strict(build)}
+        refuse_breaches(tflite_breaches(content, **rules), "INT8 TFLite file")
         try:
             run_in_child(content, _stored(lowered, build.io_dtype))
         except Died as death:

@@ -7,9 +7,11 @@ from pathlib import Path
 import onnx
 
 from toolkit.contracts import Artefact, Operator, Session
+from toolkit.model.breach import refuse_breaches
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan
 from toolkit.quant.carried import without_rounded
+from toolkit.quant.conformance import breaches
 from toolkit.quant.onnx_file import build_of, store_onnx
 from toolkit.quant.ort_artefact import executed_operators, open_onnx
 from toolkit.quant.qdq import quantized_model
@@ -31,6 +33,7 @@ def lower(
     if plan is not None:
         scheme = SCHEMES[build.scheme]
         lowered = quantized_model(network, plan, scheme, per_channel=build.per_channel)
+        refuse_breaches(breaches(lowered, scheme, per_channel=build.per_channel), "INT8 ONNX file")
         path = out / f"{stem}.int8.onnx"
         artefacts.append(store_onnx(lowered, path, "int8", image, build))
     return artefacts

@@ -14,10 +14,12 @@ import onnx
 
 from toolkit.contracts import Artefact, Operator, Precision, Session, Tensor
 from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.model.breach import refuse_breaches
 from toolkit.model.contract import ImageContract
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan
 from toolkit.quant.carried import without_rounded
+from toolkit.quant.conformance import breaches
 from toolkit.quant.onnx_file import FREE_SIZE_PX, build_of, nchw_contract
 from toolkit.quant.qdq import quantized_model
 from toolkit.quant.schemes import SCHEMES
@@ -93,9 +95,9 @@ def lower(
     model, image = without_rounded(onnx.load(network.path)), network.contract
     artefacts = [_store(model, out / f"{stem}.float32.xml", "float32", image, build.tile)]
     if plan is not None:
-        lowered = quantized_model(
-            network, plan, SCHEMES[build.scheme], per_channel=build.per_channel
-        )
+        scheme = SCHEMES[build.scheme]
+        lowered = quantized_model(network, plan, scheme, per_channel=build.per_channel)
+        refuse_breaches(breaches(lowered, scheme, per_channel=build.per_channel), "INT8 ONNX file")
         artefacts.append(_store(lowered, out / f"{stem}.int8.xml", "int8", image, build.tile))
     return artefacts
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import onnx
 
 from toolkit.contracts import Artefact, Operator, Session
+from toolkit.model.breach import refuse_breaches
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan
 from toolkit.quant.carried import without_rounded
+from toolkit.quant.conformance import breaches
 from toolkit.quant.engine_script import engine_script
 from toolkit.quant.half import to_float16
 from toolkit.quant.onnx_file import FREE_SIZE_PX, build_of, node_macs, store_onnx
@@ -45,6 +47,7 @@ def lower(
     if plan is not None:
         scheme = SCHEMES[build.scheme]
         lowered = quantized_model(network, plan, scheme, per_channel=build.per_channel)
+        refuse_breaches(breaches(lowered, scheme, per_channel=build.per_channel), "INT8 ONNX file")
         path = out / f"{stem}.int8.qdq.onnx"
         artefacts.append(store_onnx(lowered, path, "int8", image, build))
     return artefacts
