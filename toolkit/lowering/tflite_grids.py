@@ -38,6 +38,7 @@ FIXED = {
 # Beyond these inputs the function is flat to less than half a step of its 8-bit output.
 _FLAT = {"TANH": (-4.0, 4.0), "LOGISTIC": (-8.0, 8.0), "HARD_SWISH": (-3.0, np.inf)}
 SMALLEST_SPAN = 1e-6
+ZERO_SPAN = 1.0  # of a tensor that is always 0: XNNPACK refuses scales that differ too much
 Widening = Literal["none", "nodes", "all"]
 ALL_KINDS = frozenset({*MOVES, *JOINS, *COMPUTES, *FIXED[8], "CLIP"})
 # LiteRT 2.3 has 16-bit kernels for these; DEPTH_TO_SPACE is written as reshape and transpose.
@@ -63,10 +64,12 @@ class Scheme:
 def grid_of(low: float, high: float, bits: int = 8) -> Quant:
     """The grid on which zero is exact and [low, high] fits: asymmetric int8, symmetric int16."""
     low, high = min(low, 0.0), max(high, 0.0)
+    if high - low < SMALLEST_SPAN:
+        low, high = 0.0, ZERO_SPAN
     if bits == 16:
-        largest = max(-low, high, SMALLEST_SPAN)
+        largest = max(-low, high)
         return Quant(scales=(float(np.float32(largest / 32767)),), bits=16)
-    scale = float(np.float32(max(high - low, SMALLEST_SPAN) / 255))
+    scale = float(np.float32((high - low) / 255))
     return Quant(scales=(scale,), zero_point=int(np.clip(round(-128 - low / scale), -128, 127)))
 
 
