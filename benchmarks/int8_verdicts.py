@@ -46,7 +46,9 @@ class Requirement:
         # Limits are decimal figures: a value equal to one must not miss it by a rounding error.
         if over <= 1e-9:
             return "met"
-        return f"MISSED by {over:.{self.digits}f} {self.unit}".strip()
+        least = 10**-self.digits
+        size = f"{over:.{self.digits}f}" if over >= least else f"less than {least:g}"
+        return f"MISSED by {size} {self.unit}"
 
 
 @dataclass(frozen=True, kw_only=True)

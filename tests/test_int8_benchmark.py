@@ -65,6 +65,7 @@ def test_a_runtime_that_is_missing_makes_the_cell_not_measured():
     [
         ("at most", 0.05, "met"),
         ("at most", 0.062, "MISSED by 0.012 dB"),
+        ("at most", 0.0502, "MISSED by less than 0.001 dB"),
         ("at least", 0.05, "met"),
         ("at least", 0.041, "MISSED by 0.009 dB"),
         ("at most", math.nan, "not measured"),
