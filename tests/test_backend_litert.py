@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,9 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from toolkit.backends import litert
 from toolkit.errors import UserError
 from toolkit.lowering.tflite_channels import push_up
+from toolkit.lowering.tflite_conformance import tflite_breaches
 from toolkit.lowering.tflite_convolution import _grow, same_pads
 from toolkit.lowering.tflite_editor import Editor
-from toolkit.lowering.tflite_flat import serialise
+from toolkit.lowering.tflite_flat import Quant, serialise
 from toolkit.lowering.tflite_float import finish, float_graph
 from toolkit.lowering.tflite_grids import SAFE_KINDS, grid_of, image_grid
 from toolkit.lowering.tflite_inspect import operators_of
@@ -31,6 +33,7 @@ from toolkit.model.contract import ImageContract
 from toolkit.model.graph import specialise
 from toolkit.model.network import Network, write_network
 from toolkit.model.quant_plan import QuantPlan, TensorRange
+from toolkit.quant.per_tensor import round_to_one_step
 from toolkit.spec.target import Build, OperatorLimits, Target
 
 TILE = (24, 36)
@@ -123,11 +126,11 @@ def plain(tmp_path: Path, name: str = "abpn_repeat_interleave_x2") -> tuple[Netw
 
 
 def target_of(**build) -> Target:
-    given = {"io_dtype": "uint8", "layout": "nhwc", "tile": TILE, **build}
+    given = {"scheme": "litert", "io_dtype": "uint8", "layout": "nhwc", "tile": TILE, **build}
     return Target(
         name="t",
         title="",
-        builds=(Build(backend="litert", scheme="litert", **given),),
+        builds=(Build(backend="litert", **given),),
         limits=OperatorLimits(refused={}),
         rules=(),
         gates=MappingProxyType({}),
@@ -386,3 +389,101 @@ def test_a_damaged_file_is_refused_by_name(tmp_path):
     with pytest.raises(UserError) as refusal:
         litert.open(small, threads=1)
     assert str(small.path) in refusal.value.where
+
+
+def levels_of(artefact, dtype: str = "int8") -> np.ndarray:
+    """What a file with integer IO makes of a picture, in grey levels."""
+    zero = -128 if dtype == "int8" else 0
+    picture = np.round(pictures(3, 1.0)[1].transpose(0, 2, 3, 1) * 255)
+    session = litert.open(artefact, threads=1)
+    return session.run((picture + zero).astype(dtype)).astype(np.float64) - zero
+
+
+def float_levels(artefact) -> np.ndarray:
+    picture = np.round(pictures(3, 1.0)[1].transpose(0, 2, 3, 1) * 255) / 255
+    made = litert.open(artefact, threads=1).run(picture.astype(np.float32))
+    return np.clip(made.astype(np.float64) * 255, 0, 255)
+
+
+def rms(error: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(error**2)))
+
+
+@pytest.mark.parametrize("name", ["abpn_concat_x3", "espcn_tanh_x3", "rfdn_x4"])
+def test_16_bit_activations_beside_8_bit_weights_leave_little_but_the_last_rounding(tmp_path, name):
+    network, plan = plain(tmp_path, name)
+    whole, small = litert.lower(network, plan, target_of(io_dtype="int8"), tmp_path, "a")
+    target = target_of(io_dtype="int8", scheme="litert_a16w8")
+    wide = litert.lower(network, plan, target, tmp_path, "b")[1]
+    assert wide.path.name == "b.a16w8.tflite"
+    assert (wide.precision, wide.contract.input.dtype) == ("int8", "int8")
+    precisions = {o.precision for o in litert.operators(wide) if o.precision}
+    assert precisions == {"int16"}
+    expected = float_levels(whole)
+    assert rms(levels_of(wide) - expected) < 0.75 * rms(levels_of(small) - expected)
+
+
+def test_named_nodes_run_16_bit_inside_an_8_bit_file(tmp_path):
+    network, plan = plain(tmp_path)
+    static = specialise(onnx.load(network.path), *TILE)
+    convs = [node.name for node in static.graph.node if node.op_type == "Conv"]
+    named = replace(plan, float_nodes=(convs[1],))
+    target = target_of(io_dtype="int8", mixed="int16")
+    mixed = litert.lower(network, named, target, tmp_path, "m")[1]
+    found = [o for o in litert.operators(mixed) if o.kind == "CONV_2D"]
+    assert [o.precision for o in found].count("int16") == 1
+    assert "float32" not in {o.precision for o in litert.operators(mixed)}
+    assert {"DEQUANTIZE"}.isdisjoint(o.kind for o in litert.operators(mixed))
+    whole, small = litert.lower(network, plan, target_of(io_dtype="int8"), tmp_path, "s")
+    expected = float_levels(whole)
+    assert rms(levels_of(mixed) - expected) <= rms(levels_of(small) - expected) + 0.05
+
+
+@pytest.mark.parametrize("name", ["abpn_repeat_interleave_x2", "abpn_concat_x3", "rfdn_x4"])
+def test_a_one_hot_transposed_convolution_shuffles_to_the_same_bytes(tmp_path, name):
+    network, plan = plain(tmp_path, name)
+    made = {}
+    for upsampler in ("reshape", "transpose_conv"):
+        target = target_of(io_dtype="int8", upsampler=upsampler)
+        small = litert.lower(network, plan, target, tmp_path, upsampler)[1]
+        kinds = [o.kind for o in litert.operators(small)]
+        assert ("TRANSPOSE_CONV" in kinds) == (upsampler == "transpose_conv")
+        assert "DEPTH_TO_SPACE" not in kinds
+        made[upsampler] = levels_of(small)
+    assert np.array_equal(*made.values())
+
+
+def test_grids_of_16_bits_are_symmetric_and_hold_the_picture_exactly():
+    assert grid_of(-1.0, 3.0, 16) == Quant(scales=(float(np.float32(3 / 32767)),), bits=16)
+    level = image_grid(1.0).scales[0]
+    assert image_grid(1.0, 16).scales[0] * 128 == level
+    assert 255 * 128 < 32767
+
+
+def test_sigmoids_keep_to_the_specification_for_accelerators_alone(tmp_path):
+    network, plan = plain(tmp_path, "espcn_sigmoid_x2")
+    ends = {}
+    for dtype in ("uint8", "int8"):
+        small = litert.lower(network, plan, target_of(io_dtype=dtype), tmp_path, dtype)[1]
+        kinds = [o.kind for o in litert.operators(small)]
+        ends[dtype] = kinds[kinds.index("LOGISTIC") :].count("QUANTIZE")
+    assert ends == {"uint8": 1, "int8": 1}
+    assert len(tflite_breaches((tmp_path / "uint8.int8.tflite").read_bytes())) == 1
+    assert tflite_breaches((tmp_path / "int8.int8.tflite").read_bytes()) == []
+
+
+def test_one_step_per_tensor_is_rounded_against_what_the_layer_reads():
+    random = np.random.default_rng(3)
+    inputs = random.normal(size=(4000, 12)) @ random.normal(size=(12, 12))
+    covariance = np.cov(inputs.T) + 1e-3 * np.eye(12)
+    weight = random.normal(size=(6, 12)) * np.array([1, 1, 0.05, 0.02, 0.01, 1])[:, None]
+    (whole,), step = round_to_one_step([weight], [covariance])
+    plain_step = np.abs(weight).max() / 127
+    plain_whole = np.round(weight / plain_step)
+
+    def loss(error):
+        return float(np.einsum("rc,rc->", error @ covariance, error))
+
+    assert np.abs(whole).max() == 127
+    assert np.array_equal(whole, np.round(whole))
+    assert loss(weight - whole * step) < 0.5 * loss(weight - plain_whole * plain_step)

@@ -17,9 +17,15 @@ import onnx
 from toolkit.images.sets import shipped
 from toolkit.model.contract import ImageContract
 from toolkit.quant.carried import set_bias
-from toolkit.quant.moments import Moments, gather_moments, roundable
 from toolkit.quant.patches import cut_patches, patch_px
-from toolkit.quant.rounding import _carry_rounding, _descend
+from toolkit.quant.rounding import (
+    SAMPLES,
+    Moments,
+    _carry_rounding,
+    _descend,
+    gather_moments,
+    roundable,
+)
 from toolkit.quant.view import Array, set_constant, view, with_names
 
 Matrix = npt.NDArray[np.float64]
@@ -38,7 +44,7 @@ def per_tensor_rounded(model: onnx.ModelProto, contract: ImageContract) -> onnx.
     size_px = patch_px(PATCH_PX, contract)
     crops = cut_patches(shipped("calibration"), contract, count=PATCHES, size_px=size_px, seed=SEED)
     nodes = [node for node in roundable(graph) if node.op_type == "Conv"]
-    moments = gather_moments(graph, nodes, graph.model, list(crops))
+    moments = gather_moments(graph, nodes, crops, SAMPLES // PATCHES)
     named = {node.name: node for node in changed.graph.node}
     for node in nodes:
         weight = graph.constants[node.input[1]]
@@ -73,11 +79,19 @@ def round_to_one_step(
     step, least = plain, _loss(parts, best, plain, covariances)
     for factor in STEP_FACTORS:
         tried = float(np.float32(plain * factor))
-        whole = [settled(p, tried, c) for p, c in zip(parts, covariances, strict=True)]
+        whole = _reaching([settled(p, tried, c) for p, c in zip(parts, covariances, strict=True)])
         loss = _loss(parts, whole, tried, covariances)
-        if loss < least and max(np.abs(w).max() for w in whole) == LARGEST:
+        if loss < least:
             best, step, least = whole, tried, loss
     return best, step
+
+
+def _reaching(whole: list[Matrix]) -> list[Matrix]:
+    """The same with the largest integer moved to 127, from which the step is read back."""
+    part = max(whole, key=lambda w: np.abs(w).max())
+    place = np.unravel_index(np.abs(part).argmax(), part.shape)
+    part[place] = np.copysign(LARGEST, part[place])
+    return whole
 
 
 def settled(weight: Matrix, step: float, covariance: Matrix) -> Matrix:
