@@ -280,6 +280,14 @@ def test_a_float_mode_that_breaks_a_gate_is_not_shipped():
     assert (told.ship, told.float_precision) == ("float", "float32")
 
 
+def test_where_the_speed_up_is_gated_float_is_not_put_in_its_place():
+    slow = at_ms(INT8, 30.0)
+    told = advised(FLOAT, slow, int8_speedup=2.0)[0]
+    assert told.ship == "int8" and "gates int8_speedup" in told.why
+    judged = file_verdicts(Gates(int8_speedup=2.0), REFERENCE, (FLOAT, slow), [told], {})
+    assert [v.passed for v in judged if v.gate == "int8_speedup"] == [False]
+
+
 def test_a_float_file_in_the_place_of_int8_answers_for_size_too():
     files = (FLOAT, at_ms(INT8, 30.0))
     gates = Gates(size_kb=80.0)
