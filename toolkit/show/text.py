@@ -129,7 +129,9 @@ def _explanation(report: Report, colour: bool, width: int) -> list[str]:
     lines = []
     layers = largest_layers(report)
     if layers:
-        title = "where the drop comes from: dB lost on calibration crops by that layer alone, its MACs"
+        title = (
+            "where the drop comes from: dB lost on calibration crops by that layer alone, its MACs"
+        )
         lines += [_paint(part, BOLD, colour) for part in _hung(title, "", width)]
     for drop, share, who in map(layer_cells, layers):
         lines += _hung(f"{drop:>7} dB  {share:>6}  {who}", "", width)
