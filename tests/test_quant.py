@@ -19,12 +19,13 @@ from toolkit.model.network import write_network
 from toolkit.model.quant_plan import QuantPlan, TensorRange
 from toolkit.quant.calibration import gather_spans, mse_range
 from toolkit.quant.carried import kept_rounded, snapped, without_rounded
-from toolkit.quant.equalise import apply_scales, channel_scales, tied_channels
+from toolkit.quant.equalise import apply_scales, channel_scales
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import cut_patches, patch_px, tensor_from_rgb
 from toolkit.quant.qdq import grid_of, quantized_model
 from toolkit.quant.rounding import round_rows
 from toolkit.quant.schemes import SCHEMES
+from toolkit.quant.ties import tied_channels
 from toolkit.quant.view import attribute, view, with_names
 from toolkit.spec.recipe import NetworkSource
 

@@ -27,6 +27,7 @@ class Span:
     low: Array
     high: Array
     mean: Array
+    count: int = 0  # values seen of each channel
 
     @property
     def whole(self) -> tuple[float, float]:
@@ -88,7 +89,12 @@ def gather_spans(graph: GraphView, patches: Iterable[Batch]) -> dict[str, Span]:
             if value.size == 0:
                 continue
             rows = _channels_first(value)
-            now = Span(low=rows.min(1), high=rows.max(1), mean=rows.mean(1, dtype=np.float64))
+            now = Span(
+                low=rows.min(1),
+                high=rows.max(1),
+                mean=rows.mean(1, dtype=np.float64),
+                count=rows.shape[1],
+            )
             _require_finite(graph, name, now)
             count = seen.get(name, 0)
             found[name] = _merged(found[name], now, count) if count else now
@@ -105,11 +111,12 @@ def gather_spans(graph: GraphView, patches: Iterable[Batch]) -> dict[str, Span]:
 def _merged(a: Span, b: Span, count: int) -> Span:
     if len(a.low) != len(b.low):  # an axis that follows the picture's size
         low, high = min(a.low.min(), b.low.min()), max(a.high.max(), b.high.max())
-        return Span(low=np.array([low]), high=np.array([high]), mean=np.zeros(1))
+        return Span(low=np.array([low]), high=np.array([high]), mean=np.zeros(1), count=a.count)
     return Span(
         low=np.minimum(a.low, b.low),
         high=np.maximum(a.high, b.high),
         mean=(a.mean * count + b.mean) / (count + 1),
+        count=a.count + b.count,
     )
 
 

@@ -34,7 +34,7 @@ MOST_PAIRS = 12
 # Of all the runs together: about 40 s on two cores, where unfused Q/DQ graphs do 5 G a second.
 MACS_BUDGET = 200e9
 REST_DB = 0.03
-LEAST_ERROR = 0.05  # squared levels: a flat crop must not count for everything
+FLAT_CROP = 0.25  # of the mean error: a crop of sky, nearly exact in float, counts no more
 LEAST_PART = 0.02  # of the whole loss: layers below it are not worth a seam to float
 
 
@@ -119,7 +119,8 @@ def layer_drops(
     kinds = {node.name: node.op_type for node in with_names(float_model).graph.node}
     ideal = _lumas(float_model, pairs, contract)
     inner = slice(contract.scale, -contract.scale)
-    own = np.maximum(_mean_squares(ideal, (p.luma[inner, inner] for p in pairs)), LEAST_ERROR)
+    own = _mean_squares(ideal, (p.luma[inner, inner] for p in pairs))
+    own = np.maximum(own, max(FLAT_CROP * float(own.mean()), 1e-6))
     drops = []
     for name in names:
         others = tuple(n for n in names if n != name)
