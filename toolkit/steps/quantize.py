@@ -8,7 +8,7 @@ rounds weights by what layers read; `mixed` then takes the few layers that need 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from toolkit.images.sets import read_picture
 from toolkit.model.contract import ImageContract
 from toolkit.model.network import Network, write_network
 from toolkit.model.quant_plan import QuantPlan, TensorRange, write_plan
+from toolkit.quant.anchors import on_grey_levels
 from toolkit.quant.calibration import (
     Batch,
     Function,
@@ -32,19 +33,18 @@ from toolkit.quant.calibration import (
     mse_range,
 )
 from toolkit.quant.carried import keep_rounded, without_rounded
-from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans
+from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans, tied_channels
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import chart_patches, cut_patches, patch_px
 from toolkit.quant.rounding import round_weights
 from toolkit.quant.schemes import SCHEMES
 from toolkit.quant.sensitivity import layer_drops, nodes_to_widen
-from toolkit.quant.ties import tied_channels
 from toolkit.quant.view import GraphView, view, with_names
 
 if TYPE_CHECKING:
     from toolkit.train.patches import Pair
 
-VERSION = 2
+VERSION = 3
 TOOLS = ("numpy", "onnx", "onnxruntime")
 ROUNDING_RUNGS = ("rounding", "mixed", "qat")
 HOLDOUT_EVERY = 6  # of the calibration images one is kept to tell when training gains nothing
@@ -66,6 +66,10 @@ def _reported(patches: list[Batch], given: StepInput, note: str) -> Iterator[Bat
     for index, patch in enumerate(patches):
         yield patch
         given.show(Progress(done=index + 1, total=len(patches), note=note))
+
+
+def _counted(given: StepInput, note: str) -> Callable[[int, int], None]:
+    return lambda done, total: given.show(Progress(done=done, total=total, note=note))
 
 
 def largest_difference(a: onnx.ModelProto, b: onnx.ModelProto, patches: list[Batch]) -> float:
@@ -116,7 +120,7 @@ def _ranges(
     white = given.network.contract.white
     ranges[graph.input] = TensorRange(low=0.0, high=white)
     ranges[graph.output] = TensorRange(low=0.0, high=white)
-    return ranges
+    return ranges | on_grey_levels(graph, ranges, white=white)
 
 
 def _before_saturation(
@@ -162,7 +166,7 @@ def run(given: StepInput, out: Path) -> dict[str, Any]:
         facts |= {"equalise_difference": difference, "equalised": difference <= EQUAL_TO_WHITE}
         if facts["equalised"]:
             graph, spans = scaled, after
-    model = graph.model
+    model, ranges = graph.model, _ranges(graph, spans, patches, given)
     if rung in ROUNDING_RUNGS:
         rounded = round_weights(graph, _reported(patches, given, "weights"), count=len(patches))
         facts["rounded_layers"] = len(rounded)
@@ -171,7 +175,7 @@ def run(given: StepInput, out: Path) -> dict[str, Any]:
     plan = QuantPlan(
         network=network.digest,
         calibration=sha256_json([given.calibration.digest, dict(given.params)]),
-        ranges=_ranges(graph, spans, patches, given),
+        ranges=ranges,
         float_nodes=tuple(given.params["float_nodes"]),
     )
     if rung == "mixed":
@@ -186,10 +190,7 @@ def _widened(
     network: Network, plan: QuantPlan, given: StepInput, facts: dict[str, Any]
 ) -> QuantPlan:
     """The plan with the few layers out of 8 bits that gain most; `facts` tells which, and why."""
-
-    def show(done: int, total: int) -> None:
-        given.show(Progress(done=done, total=total, note="layers alone in 8 bits"))
-
+    show = _counted(given, "layers alone in 8 bits")
     drops = layer_drops(network, plan, given.calibration, seed=given.params["seed"], show=show)
     chosen = nodes_to_widen(drops, macs_share=float(given.params["mixed_macs_share"]))
     facts |= {"layers": [asdict(drop) for drop in drops], "widened": list(chosen)}
