@@ -59,8 +59,7 @@ def test_all_work_of_the_int8_file_runs_in_integer_kernels(made):
     total = 360 * 640 * (3 * 12 * 25 + 12 * 12 * 9 + 12 * 12 * 9)
     assert sum(o.macs for o in operators) == total
     assert all(o.precision == "int8" for o in operators if o.macs)
-    shuffles = [o for o in operators if o.kind in ("DepthToSpace", "QLinearConcat")]
-    assert len(shuffles) == 2
+    assert "DepthToSpace" not in {o.kind for o in operators}  # value by value on one thread
     # one rounding of the picture in, one restoring of the picture out, none between
     assert [o.kind for o in operators].count("QuantizeLinear") == 1
     assert [o.kind for o in operators].count("DequantizeLinear") == 1

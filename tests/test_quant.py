@@ -153,8 +153,10 @@ def test_carried_integers_come_back_from_the_snapped_weights(tmp_path):
         weight = weights[name.replace("node_", "") + ".weight"]
         step = np.abs(weight).reshape(len(weight), -1).max(axis=1)[:, None, None, None] / 127
         assert np.array_equal(np.round(weight / step), kept.stored)
-        stored = constants(int8(network, plan))[f"{name}/weight.int8"]
-        assert np.array_equal(stored, kept.stored)
+        stored = constants(int8(network, plan))[f"{name}/weight.int8"]  # widened by zero channels
+        out, into = kept.stored.shape[:2]
+        assert np.array_equal(stored[:out, :into], kept.stored)
+        assert np.abs(stored).sum() == np.abs(kept.stored.astype(int)).sum()
     assert kept_rounded(without_rounded(carrying)) == {}
 
 
@@ -195,7 +197,8 @@ def test_shuffle_and_concat_keep_the_scale(tmp_path):
 def test_what_a_relu_reads_is_never_rounded(tmp_path):
     network, plan, _ = quantized(anchored(), tmp_path)
     for scheme in ("onnxruntime", "openvino", "tensorrt"):
-        rounded = {n.input[0] for n in named(int8(network, plan, scheme), "QuantizeLinear")}
+        quantizers = named(int8(network, plan, scheme), "QuantizeLinear")
+        rounded = {n.input[0].removesuffix(".wide") for n in quantizers}
         assert not {"head", "body"} & rounded
         assert {"a", "b"} <= rounded
 

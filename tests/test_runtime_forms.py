@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
-from quant_networks import Graph, anchored, residual, tensor
+from quant_networks import Graph, anchored, residual, tanh_network, tensor
 
 from toolkit.model.quant_plan import QuantPlan, TensorRange
 from toolkit.quant.channel_padding import FastChannels, with_fast_channels
@@ -15,6 +17,7 @@ from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.real_work import real_work
 from toolkit.quant.view import view, with_names
 from toolkit.quant.width_blocks import input_block, output_block, with_width_blocks
+from toolkit.quant.window_products import with_window_products
 
 FAST = FastChannels(into_multiple=4, out_multiple=4, out_least=16)
 WIDTHS = (40, 41, 42, 43)  # all remainders by four: what is padded and cut must be so rightly
@@ -152,3 +155,23 @@ def test_float_graph_with_both_forms_is_still_a_valid_file():
     done, _ = with_interleaving(wide, plan)
     onnx.checker.check_model(done.model, full_check=True)
     assert_equal_in_float(graph.model, done.model, 1)
+
+
+def test_product_of_windows_is_the_first_convolution():
+    graph, plan = planned(tanh_network())
+    changed, more = with_window_products(graph, plan)
+    product = next(n for n in changed.nodes if n.name == "node_head")
+    assert product.op_type == "Gemm"
+    assert product.output[0] not in more.ranges  # so that it is never rounded
+    for width in WIDTHS:
+        value = tensor(width, 24, width)
+        assert np.abs(answer(graph.model, value) - answer(changed.model, value)).max() < 5e-6
+    assert node_macs(changed.model, (24, 40)) == node_macs(graph.model, (24, 40))
+
+
+def test_convolutions_before_other_activations_and_float_ones_stay():
+    graph, plan = planned(anchored())
+    assert with_window_products(graph, plan)[0] is graph
+    graph, plan = planned(tanh_network())
+    kept = replace(plan, float_nodes=("node_head",))
+    assert with_window_products(graph, kept)[0] is graph

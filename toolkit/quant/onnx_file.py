@@ -15,6 +15,7 @@ from toolkit.quant.view import copied, fix_size, with_names
 from toolkit.spec.target import Build, Target
 
 IR_VERSION = 8  # the one opset 17 came with; boards' parsers refuse files that claim a newer one
+PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 FREE_SIZE_PX = (360, 640)  # where a file's sizes are free, work is counted at this input
 
 
@@ -70,7 +71,7 @@ def node_macs(model: onnx.ModelProto, size_px: tuple[int, int]) -> dict[str, int
     """
     sized = onnx.shape_inference.infer_shapes(fix_size(with_names(model), *size_px), data_prop=True)
     graph = sized.graph
-    products = [n for n in graph.node if n.op_type in ("Conv", "ConvTranspose", "MatMul")]
+    products = [n for n in graph.node if n.op_type in PRODUCTS]
     shapes = {v.name: _dimensions(v) for v in (*graph.value_info, *graph.input, *graph.output)}
     shapes |= {t.name: tuple(t.dims) for t in graph.initializer}
     touched = {name for node in products for name in (*node.input[:2], node.output[0])}
@@ -101,7 +102,7 @@ def _seen_shapes(
 
 
 def _macs(node: onnx.NodeProto, into: list[tuple[int, ...]], out: tuple[int, ...]) -> int:
-    if node.op_type == "MatMul":
+    if node.op_type in ("MatMul", "Gemm"):
         return int(np.prod(out, dtype=np.int64)) * into[0][-1]
     per_position = int(np.prod(into[1][1:], dtype=np.int64))  # of each output, or input, value
     places = out if node.op_type == "Conv" else into[0]

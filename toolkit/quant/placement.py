@@ -25,6 +25,8 @@ def is_kernel(graph: GraphView, node: onnx.NodeProto, scheme: QdqScheme, plan: Q
     if node.op_type not in scheme.kernels or node.name in plan.float_nodes:
         return False
     dynamic = graph.dynamic_inputs(node)
+    if node.op_type == "Gemm":  # gives float
+        return dynamic == [node.input[0]] and dynamic[0] in plan.ranges
     has_ranges = all(name in plan.ranges for name in (*dynamic, node.output[0]))
     if node.op_type == "MatMul":
         return bool(dynamic) and has_ranges
@@ -124,7 +126,8 @@ def wanted_tensors(
         return set(), names
     if scheme.writes_int8:
         wanted |= {n for n in _moved_picture(graph, scheme, wanted) if n in plan.ranges}
-        stored = wanted | {kernel_output(graph, node, scheme) for node in kernels}
+        rounding = [node for node in kernels if node.op_type != "Gemm"]
+        stored = wanted | {kernel_output(graph, node, scheme) for node in rounding}
         names |= _light_nodes(graph, scheme, plan, stored)
         wanted = stored
     if scheme.quantized_adds:

@@ -20,6 +20,7 @@ from toolkit.quant.placement import Placement, is_kernel, place, tail_tensors
 from toolkit.quant.schemes import QdqScheme
 from toolkit.quant.view import Array, GraphView, attribute, copied, view, with_names
 from toolkit.quant.width_blocks import with_width_blocks
+from toolkit.quant.window_products import with_window_products
 
 BIAS_LIMIT = 2.0**30  # int32 biases stay within half their range
 LEAST_STEP = 1e-12
@@ -96,7 +97,7 @@ def weight_steps(weight: Array, axis: int | None) -> Array:
 def _weight_axis(node: onnx.NodeProto, weight: Array, per_channel: bool) -> int | None:
     if not per_channel or weight.ndim < 2:
         return None
-    if node.op_type == "MatMul":
+    if node.op_type in ("MatMul", "Gemm"):
         return weight.ndim - 1 if weight.ndim == 2 else None
     is_grouped_transpose = node.op_type == "ConvTranspose" and attribute(node, "group", 1) > 1
     if is_grouped_transpose:
@@ -208,6 +209,8 @@ def _runtime_form(
     def runs_in_int8(node: onnx.NodeProto) -> bool:
         return is_kernel(graph, node, scheme, plan)
 
+    if scheme.window_products:
+        graph, plan = with_window_products(graph, plan)
     if scheme.width_blocks:
         graph, plan = with_width_blocks(graph, plan, runs_in_int8, scheme.fused)
     if scheme.fast_channels is not None:

@@ -37,6 +37,7 @@ class QdqScheme:
     quantized_adds: bool = False  # both inputs of an Add inside the body, see `wanted_tensors`
     fast_channels: FastChannels | None = None  # convolutions are widened to these
     width_blocks: bool = False  # convolutions with few channels make several pixels at once
+    window_products: bool = False  # a first convolution before a tanh is a Gemm with float result
     interleaves: bool = False  # DepthToSpace is written as transpositions
 
 
@@ -48,11 +49,12 @@ SCHEMES: Mapping[Scheme, QdqScheme] = {
         symmetric=False,
         int32_bias=True,
         writes_int8=True,
-        kernels=frozenset({"Conv", "MatMul"}),
+        kernels=frozenset({"Conv", "MatMul", "Gemm"}),
         light=frozenset({"Add", "Mul", "LeakyRelu", "Sigmoid", "Tanh", "GlobalAveragePool"}),
         fused=frozenset({"Relu", "Clip"}),
         fast_channels=FastChannels(into_multiple=4, out_multiple=4, out_least=16),
         width_blocks=True,
+        window_products=True,
         interleaves=True,
     ),
     # OpenVINO's low-precision passes fuse whole element-wise chains into the convolution, so only
