@@ -33,12 +33,13 @@ from toolkit.quant.calibration import (
     mse_range,
 )
 from toolkit.quant.carried import keep_rounded, without_rounded
-from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans, tied_channels
+from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import chart_patches, cut_patches, patch_px
 from toolkit.quant.rounding import round_weights
 from toolkit.quant.schemes import SCHEMES
 from toolkit.quant.sensitivity import layer_drops, nodes_to_widen
+from toolkit.quant.ties import tied_channels
 from toolkit.quant.view import GraphView, view, with_names
 
 if TYPE_CHECKING:
