@@ -474,9 +474,10 @@ def test_sigmoids_keep_to_the_specification_for_accelerators_alone(tmp_path):
 
 def test_one_step_per_tensor_is_rounded_against_what_the_layer_reads():
     random = np.random.default_rng(3)
-    inputs = random.normal(size=(4000, 12)) @ random.normal(size=(12, 12))
-    covariance = np.cov(inputs.T) + 1e-3 * np.eye(12)
-    weight = random.normal(size=(6, 12)) * np.array([1, 1, 0.05, 0.02, 0.01, 1])[:, None]
+    places = np.arange(72)
+    covariance = 0.9 ** np.abs(places[:, None] - places)  # neighbours resemble each other
+    sizes = np.repeat([1.0, 0.1, 0.03, 0.01], 4)
+    weight = random.normal(size=(16, 72)) * sizes[:, None]
     (whole,), step = round_to_one_step([weight], [covariance])
     plain_step = np.abs(weight).max() / 127
     plain_whole = np.round(weight / plain_step)

@@ -30,7 +30,7 @@ from toolkit.quant.view import Array, set_constant, view, with_names
 
 Matrix = npt.NDArray[np.float64]
 PATCHES, PATCH_PX, SEED = 32, 96, 0
-STEP_FACTORS = (1.0, 0.92, 0.84, 0.76, 0.68)  # of the step that keeps the largest weight
+STEP_FACTORS = (1.0, 0.995, 0.92, 0.84, 0.76, 0.68)  # of the step that keeps the largest weight
 LARGEST = 127
 
 
