@@ -21,8 +21,10 @@ from toolkit.quant.view import Array, GraphView, attribute
 
 Matrix = npt.NDArray[np.float64]
 SAMPLES = 24_000  # input vectors per layer over all patches: 40 for each entry of a 3x3x64 kernel
-LARGEST_INPUT = 1152  # columns: a 3 x 3 kernel over 128 channels; beyond it plain rounding is kept
-BLOCK_VALUES = 1 << 20
+LARGEST_INPUT = 2304  # columns: a 3 x 3 kernel over 256 channels; beyond it plain rounding is kept
+WIDE_INPUT = 576  # beyond it fewer samples, so that a layer's products stay within seconds
+BLOCK_VALUES = 1 << 21
+BLOCK_COLUMNS = 64
 DAMPING = 0.003  # of the mean variance, so that flat directions are not overfitted
 STEP_FACTORS = (1.0, 0.92, 0.84)
 SWEEPS = 2
@@ -30,11 +32,15 @@ SWEEPS = 2
 
 @dataclass
 class Moments:
-    """Running sum and sum of products of one layer's input vectors, per group."""
+    """Running sum and sum of products of one layer's input vectors, per group.
+
+    Kept about `centre`, a first guess of the mean, so that float32 products are exact enough.
+    """
 
     total: Matrix  # (groups, columns)
     product: Matrix  # (groups, columns, columns)
     count: int = 0
+    centre: Array | None = None  # (groups, 1, columns)
     waiting: list[Array] = field(default_factory=list)
 
     def add(self, vectors: Array) -> None:
@@ -48,25 +54,29 @@ class Moments:
         """Add up what waits."""
         if not self.waiting:
             return
-        vectors = np.concatenate(self.waiting, axis=1).astype(np.float64)
+        vectors = np.concatenate(self.waiting, axis=1)
         self.waiting.clear()
+        if self.centre is None:
+            self.centre = vectors.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        vectors -= self.centre
         self.count += vectors.shape[1]
-        self.total += vectors.sum(axis=1)
+        self.total += vectors.sum(axis=1, dtype=np.float64)
         for group, rows in enumerate(vectors):
             self.product[group] += np.ascontiguousarray(rows.T) @ rows
 
     @property
     def mean(self) -> Matrix:
         """(groups, columns), of what is settled."""
-        return self.total / self.count
+        assert self.centre is not None
+        return self.total / self.count + self.centre[:, 0]
 
     def covariance(self) -> Matrix:
         """(groups, columns, columns) of what is settled, damped to be positive definite."""
-        square, mean = self.product / self.count, self.mean
-        covariance: Matrix = square - mean[:, :, None] * mean[:, None, :]
-        diagonal = np.arange(square.shape[1])
-        size = square[:, diagonal, diagonal].mean(axis=1)
+        apart = self.total / self.count
+        covariance: Matrix = self.product / self.count - apart[:, :, None] * apart[:, None, :]
+        diagonal = np.arange(covariance.shape[1])
         spread = covariance[:, diagonal, diagonal].mean(axis=1)
+        size = spread + np.square(self.mean).mean(axis=1)
         # the second term covers inputs that hardly vary, where rounding is larger than variance
         damping = DAMPING * spread + 1e-7 * size + 1e-12
         covariance[:, diagonal, diagonal] += damping[:, None]
@@ -142,7 +152,9 @@ def gather_moments(
         for name, value in ((graph.input, patch), *source.fetch(patch)):
             for node in nodes:
                 if node.input[0] == name:
-                    moments[node.name].add(_vectors(graph, node, value, per_patch, rng))
+                    part = min(1.0, WIDE_INPUT / _groups_columns(graph, node)[1])
+                    samples = max(64, int(per_patch * part))
+                    moments[node.name].add(_vectors(graph, node, value, samples, rng))
     for found in moments.values():
         found.settle()
     return moments
@@ -160,10 +172,15 @@ def _carry_rounding(
     """Integers for `weight` (rows, columns), columns in `order`, errors carried by `factor`."""
     rest = weight[:, order].copy()
     whole = np.zeros_like(rest)
-    for i in range(rest.shape[1]):
-        whole[:, i] = np.clip(np.round(rest[:, i] / steps), -127, 127)
-        error = (rest[:, i] - whole[:, i] * steps) / factor[i, i]
-        rest[:, i + 1 :] -= error[:, None] * factor[i, i + 1 :]
+    for start in range(0, rest.shape[1], BLOCK_COLUMNS):
+        end = min(start + BLOCK_COLUMNS, rest.shape[1])
+        errors = np.empty((len(rest), end - start))
+        for i in range(start, end):
+            whole[:, i] = np.clip(np.round(rest[:, i] / steps), -127, 127)
+            error = (rest[:, i] - whole[:, i] * steps) / factor[i, i]
+            rest[:, i + 1 : end] -= error[:, None] * factor[i, i + 1 : end]
+            errors[:, i - start] = error
+        rest[:, end:] -= errors @ factor[start:end, end:]  # what lies outside the block, at once
     result = np.empty_like(whole)
     result[:, order] = whole
     return result
@@ -178,9 +195,10 @@ def _descend(weight: Matrix, whole: Matrix, steps: Matrix, covariance: Matrix) -
                 whole[:, i] + np.round(slope[:, i] / covariance[i, i] / steps), -127, 127
             )
             change = (moved - whole[:, i]) * steps
-            if change.any():
-                slope -= change[:, None] * covariance[i]
-                whole[:, i] = moved
+            rows = np.flatnonzero(change)
+            if len(rows):
+                slope[rows] -= change[rows, None] * covariance[i]
+                whole[rows, i] = moved[rows]
     return whole
 
 
