@@ -14,10 +14,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from quant_networks import anchored, quantized
 from sample_report import FILES, REFERENCE, measured
 from tiny_project import command, edgesr_run, make_project
 
 from toolkit.cli import main
+from toolkit.errors import UserError
+from toolkit.quant.carried import kept_rounded
 from toolkit.report import NpuUse, Rung
 from toolkit.run import assemble as assembling
 from toolkit.run.host import faster_floats
@@ -369,6 +372,29 @@ def test_a_rung_depends_only_on_what_it_reads():
     assert at_rung(quick, "qat", GATED).folders == {"images": Path("photos")}
     share = at_rung(step(), "mixed", Gates(int8_macs_share=0.9)).params["mixed_macs_share"]
     assert share == pytest.approx(0.1)
+
+
+def test_the_rung_that_trains_leaves_a_plan_of_the_network_it_leaves(tmp_path, monkeypatch):
+    from toolkit.qat import training
+
+    small = {"LR_PX": 24, "BATCH": 2, "MOST_STEPS": 12, "VALIDATIONS": 2, "HOLDOUT_BATCHES": 2}
+    for name, value in small.items():
+        monkeypatch.setattr(training, name, value)
+    given = {"patches": 2, "charts": False}
+    network, plan, facts = quantized(anchored(), tmp_path, rung="qat", train_minutes=1, **given)
+    assert plan.network == network.digest
+    assert (facts["training_images"], facts["holdout_images"]) == (2, 1)
+    assert set(kept_rounded(onnx.load(network.path))) == {"node_head", "node_body", "node_tail"}
+    start, _, _ = quantized(anchored(), tmp_path / "start", rung="rounding", **given)
+    assert facts["training_gained"] == (start.digest != network.digest)
+
+
+def test_training_needs_pictures_of_a_patchs_size(tmp_path, monkeypatch):
+    from toolkit.qat import training
+
+    monkeypatch.setattr(training, "LR_PX", 480)
+    with pytest.raises(UserError, match="0 of 3 calibration images are large enough to train on"):
+        quantized(anchored(), tmp_path, rung="qat", train_minutes=1, patches=2, charts=False)
 
 
 def test_plan_shows_the_rungs_that_may_run_and_imports_nothing_heavy(tmp_path):

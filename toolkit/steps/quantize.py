@@ -19,7 +19,8 @@ import onnx
 from toolkit.contracts import Progress, StepInput
 from toolkit.digest import sha256_json
 from toolkit.errors import UserError
-from toolkit.images.sets import read_picture
+from toolkit.images.decode import read_rgb
+from toolkit.images.resize import crop_to_multiple
 from toolkit.model.contract import ImageContract
 from toolkit.model.network import Network, write_network
 from toolkit.model.quant_plan import QuantPlan, TensorRange, write_plan
@@ -248,11 +249,10 @@ def _training_pairs(given: StepInput) -> tuple[list[Pair], list[Pair]]:
             minimum_lr_px=max(LR_PX, contract.minimum_px),
             multiple_of=contract.multiple_of,
         )
-    pairs = [
-        make_pair(read_picture(file), scale=contract.scale, luma_only=luma_only)
-        for file in given.calibration.files
-    ]
-    large = [pair for pair in pairs if min(pair.lr.shape[:2]) >= LR_PX]
+    multiple = contract.scale * contract.multiple_of
+    pictures = (crop_to_multiple(read_rgb(f.path), multiple) for f in given.calibration.files)
+    pairs = [make_pair(p, scale=contract.scale, luma_only=luma_only) for p in pictures]
+    large = [p for p in pairs if min(p.lr.shape[:2]) >= max(LR_PX, contract.minimum_px)]
     holdout = large[::HOLDOUT_EVERY]
     rest = [pair for index, pair in enumerate(large) if index % HOLDOUT_EVERY]
     if not rest:
