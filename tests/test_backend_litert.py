@@ -25,6 +25,7 @@ from toolkit.lowering.tflite_flat import Quant, serialise
 from toolkit.lowering.tflite_float import finish, float_graph
 from toolkit.lowering.tflite_grids import SAFE_KINDS, grid_of, image_grid
 from toolkit.lowering.tflite_inspect import operators_of
+from toolkit.lowering.tflite_prelu import without_prelu
 from toolkit.lowering.tflite_quantize import quantised, weight_scales
 from toolkit.lowering.tflite_shuffles import crd_to_dcr, space_to_depth
 from toolkit.lowering.tflite_source import Node, Source
@@ -34,7 +35,7 @@ from toolkit.model.graph import specialise
 from toolkit.model.network import Network, write_network
 from toolkit.model.quant_plan import QuantPlan, TensorRange
 from toolkit.quant.per_tensor import round_to_one_step
-from toolkit.spec.target import Build, OperatorLimits, Target
+from toolkit.spec.target import Build, Npu, OperatorLimits, Target
 
 TILE = (24, 36)
 
@@ -488,3 +489,34 @@ def test_one_step_per_tensor_is_rounded_against_what_the_layer_reads():
     assert np.abs(whole).max() == 127
     assert np.array_equal(whole, np.round(whole))
     assert loss(weight - whole * step) < 0.5 * loss(weight - plain_whole * plain_step)
+
+
+@pytest.mark.parametrize("slopes", [(-0.5, 0.2, 1.0), (1.0, 1.5, 3.0), (0.5, 2.0, 1.0)])
+def test_prelu_as_a_product_and_a_maximum_is_the_same_in_float(slopes):
+    values = np.array(slopes, np.float32).reshape(3, 1, 1)
+    graph = float_graph(one_node("PRelu", [1, 3, *TILE], {"slope": values}))
+    rewritten = without_prelu(graph)
+    kinds = [op.kind for op in rewritten.ops]
+    mixed = min(slopes) < 1 < max(slopes)
+    assert kinds == (["PRELU"] if mixed else ["MUL", "MAXIMUM" if max(slopes) <= 1 else "MINIMUM"])
+    given = np.random.default_rng(5).normal(size=(1, *TILE, 3)).astype(np.float32)
+    made = [run_file(serialise(g), given) for g in (graph, rewritten)]
+    assert np.array_equal(*made)
+
+
+def test_8_bit_files_for_cpus_hold_no_prelu_and_lose_nothing_by_it(tmp_path):
+    network, plan = plain(tmp_path, "fsrcnn_x4")
+    npu = Npu(accelerator="ethos-u55-256", system_config="", memory_mode="")
+    errors = {}
+    for name, build in (("cpu", {}), ("npu", {"npu": npu})):
+        target = target_of(io_dtype="int8", **build)
+        whole, small = litert.lower(network, plan, target, tmp_path, name)
+        kinds = {o.kind: o.precision for o in litert.operators(small)}
+        assert ("PRELU" in kinds) == (name == "npu")
+        assert "float32" not in kinds.values()
+        levels = np.round(pictures(int(small.contract.input.shape[3] or 0), 1.0)[1] * 255)
+        given = levels.transpose(0, 2, 3, 1)
+        exact = litert.open(whole, threads=1).run((given / 255).astype(np.float32)) * 255
+        found = litert.open(small, threads=1).run((given - 128).astype(np.int8)) + 128.0
+        errors[name] = rms(found - np.clip(exact, 0, 255))
+    assert errors["cpu"] < 1.25 * errors["npu"] + 0.1

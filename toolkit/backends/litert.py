@@ -20,6 +20,7 @@ from toolkit.lowering.tflite_flat import FlatGraph, serialise
 from toolkit.lowering.tflite_float import finish, float_graph
 from toolkit.lowering.tflite_grids import ALL_KINDS, SAFE_KINDS, Widening
 from toolkit.lowering.tflite_inspect import operators_of
+from toolkit.lowering.tflite_prelu import without_prelu
 from toolkit.lowering.tflite_quantize import quantised
 from toolkit.lowering.tflite_trial import Died, run_in_child
 from toolkit.model.breach import refuse_breaches
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from toolkit.spec.target import Build, Target
 
 TOOLS = ("ai-edge-litert", "flatbuffers", "onnx", "onnxruntime", "onnxslim")
-VERSION = 3
+VERSION = 4
 # Two float runtimes add in different orders; a wrong lowering is off by a thousand times more.
 EQUAL = 1e-4
 
@@ -149,9 +150,11 @@ def _unusable(what: str, death: Died) -> UserError:
 def _surviving(lowered: _Lowered, plan: QuantPlan, build: Build) -> bytes:
     """The INT8 file with the most 8-bit operators that runs."""
     last = Died()
+    keeps_prelu = build.npu is not None and widening_of(build) == "none"
+    given = lowered.graph if keeps_prelu else without_prelu(lowered.graph)
     for kinds in (ALL_KINDS, SAFE_KINDS):
         graph = quantised(
-            lowered.graph,
+            given,
             plan.ranges,
             () if widening_of(build) == "all" and build.mixed == "int16" else plan.float_nodes,
             white=lowered.image.white,
