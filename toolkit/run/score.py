@@ -29,6 +29,7 @@ RUNS_FASTER_FLOATS = frozenset({"openvino"})  # backends that open a float32 fil
 SCORE_TOOLS = ("numpy", "pillow")
 # For a network that looks at the whole picture no halo is exact; the report says so.
 WHOLE_PICTURE_HALO_PX = 16
+INTEGER = ("int8", "int16")  # int16: 16-bit activations beside 8-bit weights, integers all the same
 SPINE = "float network"  # a spine file lies in the store under its digest
 
 
@@ -177,7 +178,7 @@ def _size_kb(path: Path) -> float:
 def layers_left(operators: Sequence[Mapping[str, Any]]) -> str:
     """How many of a file's layers, operators that multiply, the runtime runs in INT8."""
     layers = [o for o in operators if o["macs"] > 0]
-    left = sum(1 for o in layers if o["precision"] == "int8")
+    left = sum(1 for o in layers if o["precision"] in INTEGER)
     return f"{left} of {len(layers)} layers left in INT8"
 
 
@@ -185,7 +186,7 @@ def int8_shares(operators: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """Share of computing operators, and of MACs, that the runtime runs in INT8, 0 to 1."""
     counted = [o for o in operators if o["precision"]]
     macs = sum(o["macs"] for o in counted)
-    int8 = [o for o in counted if o["precision"] == "int8"]
+    int8 = [o for o in counted if o["precision"] in INTEGER]
     operators_share = len(int8) / len(counted) if counted else 0.0
     macs_share = sum(o["macs"] for o in int8) / macs if macs else 0.0
     return operators_share, macs_share
