@@ -17,6 +17,7 @@ RANK = {
     "model": 2, "spec": 2, "images": 2, "contracts": 2,
     "metrics": 3, "report": 3,
     "archs": 4, "train": 4, "quant": 4, "lowering": 4,
+    "qat": 4.5,  # training on the grids of quant
     "steps": 5, "backends": 5,
     "show": 6,
     "bundle": 7,
