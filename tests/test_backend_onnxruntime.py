@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -123,3 +125,19 @@ def test_truncated_file_is_refused_by_name(made, tmp_path):
     cut.write_bytes(made[1].path.read_bytes()[:2000])
     with pytest.raises(UserError, match=r"(?s)ONNX Runtime refuses.*cut\.onnx"):
         plug.open(dataclasses.replace(made[1], path=cut), threads=1)
+
+
+def test_16_bit_activations_lose_almost_nothing(tmp_path):
+    network, plan, _ = quantized(anchored(), tmp_path)
+    build = replace(target("onnxruntime").builds[0], scheme="onnxruntime_a16w8")
+    device = replace(target("onnxruntime"), builds=(build,))
+    float32, wide = plug.lower(network, plan, device, tmp_path, "tiny")
+    model = onnx.load(wide.path)
+    quantizers = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    assert {kinds[n.input[2]] for n in quantizers} == {onnx.TensorProto.UINT16}
+    assert {kinds[n] for n in kinds if n.endswith("weight.int8")} == {onnx.TensorProto.INT8}
+    narrow = plug.lower(network, plan, target("onnxruntime"), tmp_path, "narrow")[1]
+    reference = run(float32, tensor())
+    gain = psnr_db(run(wide, tensor()), reference) - psnr_db(run(narrow, tensor()), reference)
+    assert gain > 3

@@ -22,6 +22,7 @@ from toolkit.quant.view import Array, GraphView, attribute, copied, view, with_n
 from toolkit.quant.width_blocks import with_width_blocks
 from toolkit.quant.window_products import with_window_products
 
+MICROSOFT = "com.microsoft"  # has 16-bit Q and DQ since ONNX Runtime 1.16; ONNX has from opset 21
 BIAS_LIMIT = 2.0**30  # int32 biases stay within half their range
 LEAST_STEP = 1e-12
 
@@ -35,14 +36,15 @@ class Grid:
 
 
 def grid_of(span: TensorRange, scheme: QdqScheme) -> Grid:
-    """The 8-bit grid over a range; 0.0 is always exactly on it."""
+    """The grid over a range, of 8 or 16 bits; 0.0 is always exactly on it."""
     low, high = min(span.low, 0.0), max(span.high, 0.0)
     if scheme.symmetric:
         step = max(-low, high, LEAST_STEP) / 127
         return Grid(step=np.float32(step), zero_point=np.array(0, np.int8))
-    step = max(high - low, LEAST_STEP) / 255
-    offset = 0 if scheme.activations == "uint8" else -128
-    zero = np.clip(np.round(-low / step), 0, 255) + offset
+    limits = np.iinfo(scheme.activations)
+    levels = int(limits.max) - int(limits.min)
+    step = max(high - low, LEAST_STEP) / levels
+    zero = np.clip(np.round(-low / step), 0, levels) + limits.min
     return Grid(step=np.float32(step), zero_point=np.array(zero, scheme.activations))
 
 
@@ -76,11 +78,12 @@ class Writer:
         step = self.constant(f"{tensor}.step", np.array(grid.step, np.float32))
         zero = self.constant(f"{tensor}.zero", grid.zero_point)
         stored = f"{tensor}.q"
+        domain = MICROSOFT if self.scheme.activations == "uint16" else None
         quantize = helper.make_node(
-            "QuantizeLinear", [source, step, zero], [stored], f"{tensor}.quantize"
+            "QuantizeLinear", [source, step, zero], [stored], f"{tensor}.quantize", domain=domain
         )
         restore = helper.make_node(
-            "DequantizeLinear", [stored, step, zero], [out], f"{tensor}.dequantize"
+            "DequantizeLinear", [stored, step, zero], [out], f"{tensor}.dequantize", domain=domain
         )
         self.nodes.extend([quantize, restore])
 
@@ -264,5 +267,7 @@ def _assembled(writer: Writer) -> onnx.ModelProto:
     model.graph.initializer.extend(kept)
     for name, value in writer.constants.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    if any(node.domain == MICROSOFT for node in writer.nodes):
+        model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     onnx.checker.check_model(model)
     return model

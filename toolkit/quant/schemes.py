@@ -26,7 +26,7 @@ class QdqScheme:
     kernel before them absorbs, so the tensor between is never rounded.
     """
 
-    activations: Literal["uint8", "int8"]
+    activations: Literal["uint8", "int8", "uint16"]
     symmetric: bool
     int32_bias: bool
     writes_int8: bool
@@ -56,6 +56,17 @@ SCHEMES: Mapping[Scheme, QdqScheme] = {
         width_blocks=True,
         window_products=True,
         interleaves=True,
+    ),
+    # Layers whose activations need more than 8 bits, for NPUs behind ONNX Runtime that compute so.
+    # On the CPU they run in float between roundings: the numbers are the device's, not the speed.
+    "onnxruntime_a16w8": QdqScheme(
+        activations="uint16",
+        symmetric=False,
+        int32_bias=False,
+        writes_int8=True,
+        kernels=frozenset({"Conv", "ConvTranspose", "MatMul"}),
+        light=frozenset({"Add", "Mul", "LeakyRelu", "PRelu", "Sigmoid", "Tanh"}),
+        fused=frozenset({"Relu", "Clip"}),
     ),
     # OpenVINO's low-precision passes fuse whole element-wise chains into the convolution, so only
     # what a convolution reads is rounded.

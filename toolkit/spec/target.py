@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Scheme = Literal["tensorrt", "onnxruntime", "openvino", "litert", "litert_a16w8"]
+Scheme = Literal[
+    "tensorrt", "onnxruntime", "onnxruntime_a16w8", "openvino", "litert", "litert_a16w8"
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 from toolkit.spec.containers import ListOf, Words
 from toolkit.spec.fields import Field, Table
 from toolkit.spec.gate_table import GATES
 from toolkit.spec.kinds import NAME, Boolean, Exactly, Kind, Number, Plug, Text
-from toolkit.spec.target import Build, LimitFact, Npu, Rule
+from toolkit.spec.target import Build, LimitFact, Npu, Rule, Scheme
 
 FORMAT_VERSION = 1
 OPERATOR = r"[A-Z][A-Za-z0-9]*(?:\[[a-z_]+=[A-Za-z0-9_]+\])?"
@@ -125,7 +126,7 @@ BUILD = Table(
         Field(name="backend", kind=Plug(room="backends"), help="Runtime that writes the file."),
         Field(
             name="scheme",
-            kind=Text(choices=("tensorrt", "onnxruntime", "openvino", "litert", "litert_a16w8")),
+            kind=Text(choices=get_args(Scheme)),
             help="Rules for scales and zero points.",
         ),
         Field(
