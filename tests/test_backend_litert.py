@@ -23,7 +23,7 @@ from toolkit.lowering.tflite_convolution import _grow, same_pads
 from toolkit.lowering.tflite_editor import Editor
 from toolkit.lowering.tflite_flat import Quant, serialise
 from toolkit.lowering.tflite_float import finish, float_graph
-from toolkit.lowering.tflite_grids import SAFE_KINDS, grid_of, image_grid
+from toolkit.lowering.tflite_grids import SAFE_KINDS, grid_of, image_grid, scheme
 from toolkit.lowering.tflite_inspect import operators_of
 from toolkit.lowering.tflite_prelu import without_prelu
 from toolkit.lowering.tflite_quantize import quantised, weight_scales
@@ -520,3 +520,16 @@ def test_8_bit_files_for_cpus_hold_no_prelu_and_lose_nothing_by_it(tmp_path):
         found = litert.open(small, threads=1).run((given - 128).astype(np.int8)) + 128.0
         errors[name] = rms(found - np.clip(exact, 0, 255))
     assert errors["cpu"] < 1.25 * errors["npu"] + 0.1
+
+
+def test_ranges_cut_for_8_bits_before_a_tanh_are_open_in_16():
+    model = networks.onnx_of("espcn_tanh_x3")
+    ranges = dict(ranges_of(model, pictures(3, 1.0)))
+    graph = float_graph(specialise(model, *TILE))
+    (tanh, *_) = [op for op in graph.ops if op.kind == "TANH"]
+    before = graph.tensors[tanh.inputs[0]].spine
+    ranges[before] = TensorRange(low=-3.0, high=3.0)
+    for widening, reach in (("none", 3.0), ("all", 8.0)):
+        decided = scheme(graph, ranges, (), 1.0, widening=widening)
+        grid = decided.grid(graph.ops.index(tanh), tanh.inputs[0])
+        assert grid.scales[0] * (1 << (grid.bits - 1)) == pytest.approx(reach, rel=0.01)

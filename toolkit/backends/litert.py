@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from toolkit.spec.target import Build, Target
 
 TOOLS = ("ai-edge-litert", "flatbuffers", "onnx", "onnxruntime", "onnxslim")
-VERSION = 4
+VERSION = 5
 # Two float runtimes add in different orders; a wrong lowering is off by a thousand times more.
 EQUAL = 1e-4
 

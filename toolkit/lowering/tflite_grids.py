@@ -37,6 +37,7 @@ FIXED = {
 }
 # Beyond these inputs the function is flat to less than half a step of its 8-bit output.
 _FLAT = {"TANH": (-4.0, 4.0), "LOGISTIC": (-8.0, 8.0), "HARD_SWISH": (-3.0, np.inf)}
+_WHOLE = {"TANH": (-8.0, 8.0), "LOGISTIC": (-16.0, 16.0)}  # flat to 16 bits beyond
 SMALLEST_SPAN = 1e-6
 ZERO_SPAN = 1.0  # of a tensor that is always 0: XNNPACK refuses scales that differ too much
 Widening = Literal["none", "nodes", "all"]
@@ -251,12 +252,27 @@ def _spread(
             if name == op.outputs[0] and op.kind in MOVES | JOINS:
                 grids[name] = grids[data_inputs(graph, op)[0]]
             else:
-                grids[name] = grid_of(*_useful(spans[name], readers.get(name, [])), bits)
+                kinds = _ends(graph, name) if bits == 16 else readers.get(name, [])
+                grids[name] = grid_of(*_useful(spans[name], kinds, bits), bits)
     return grids
 
 
-def _useful(span: _Span, readers: Collection[str]) -> _Span:
-    """A range without the part that its only reader maps to a constant."""
+def _ends(graph: FlatGraph, name: str) -> list[str]:
+    """Kinds of the operators that read a tensor, past shuffles and reshapes."""
+    found = []
+    for op in graph.ops:
+        if name in op.inputs:
+            found += _ends(graph, op.outputs[0]) if op.kind in PERMUTES else [op.kind]
+    return found
+
+
+def _useful(span: _Span, readers: Collection[str], bits: int) -> _Span:
+    """A range without the part that its only reader maps to a constant.
+
+    Ranges that were cut for 8 bits are opened again for 16, which have steps to spare.
+    """
+    if bits == 16 and len(readers) == 1 and set(readers) <= _WHOLE.keys():
+        return _WHOLE[next(iter(readers))]
     low, high = span
     for kind in readers if len(readers) == 1 else ():
         floor, ceiling = _FLAT.get(kind, (-np.inf, np.inf))
