@@ -38,7 +38,7 @@ CASES = (
     ("rounding", 64, 96),
     ("mixed", 64, 96),
     ("qat", 64, 96),
-    ("rounding", 8, 512),
+    ("equalise", 8, 512),
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
