@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import networks
 import numpy as np
@@ -28,6 +29,7 @@ from toolkit.quant.schemes import SCHEMES
 from toolkit.quant.ties import tied_channels
 from toolkit.quant.view import attribute, view, with_names
 from toolkit.spec.recipe import NetworkSource
+from toolkit.steps import quantize
 
 
 def run(model, value):
@@ -233,14 +235,18 @@ def test_the_lowest_rung_takes_whole_ranges_and_nothing_else(tmp_path):
     assert kept_rounded(onnx.load(scaled.path)) == {}
 
 
-def test_mixed_takes_the_layer_that_loses_most_out_of_8_bits(tmp_path):
-    shares = {"mixed_macs_share": 0.9, "rung": "mixed"}
-    network, plan, facts = quantized(anchored(loud=25.0), tmp_path / "wide", **shares)
+def test_mixed_takes_the_layer_that_loses_most_out_of_8_bits(tmp_path, monkeypatch):
+    # this network loses so little that a lower rest must be asked for
+    sparing = partial(quantize.nodes_to_widen, rest_db=0.001)
+    monkeypatch.setattr(quantize, "nodes_to_widen", sparing)
+    given = {"rung": "mixed", "patches": 2, "charts": False}
+    model = anchored(loud=25.0)
+    _, plan, facts = quantized(model, tmp_path / "wide", mixed_macs_share=0.5, **given)
     losses = {layer["node"]: layer["drop_db"] for layer in facts["layers"]}
     assert set(losses) == {"node_head", "node_body", "node_tail"}
-    assert list(plan.float_nodes) == facts["widened"]
-    none = quantized(anchored(loud=25.0), tmp_path / "none", rung="mixed", mixed_macs_share=0.0)
-    assert none[1].float_nodes == ()
+    assert plan.float_nodes == (max(losses, key=losses.get),) == tuple(facts["widened"])
+    _, plan, _ = quantized(model, tmp_path / "none", mixed_macs_share=0.0, **given)
+    assert plan.float_nodes == ()
 
 
 def test_named_float_nodes_stay_float(tmp_path):
