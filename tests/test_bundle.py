@@ -115,6 +115,15 @@ def test_bundle_reads_back_as_it_was_packed(made, tmp_path):
     assert bundle.later_failure is None
 
 
+def test_a_report_of_version_0_1_is_read(tmp_path):
+    value = json.loads(report_bytes(report()))
+    for key in ("ladder", "recommendations", "explanation"):
+        del value[key]
+    old = parse_report(json.dumps(value).encode())
+    assert (old.ladder, old.recommendations, old.explanation) == ((), (), None)
+    assert parse_report(report_bytes(report())) == report()
+
+
 def test_an_int8_file_that_is_left_out_is_named_with_the_reason(made, tmp_path):
     artefacts = [a for a in made[0] if a.path.name != "net.int8.onnx"]
     folder = packed((artefacts, made[1]), tmp_path / "out")
