@@ -94,8 +94,9 @@ def section(
         agreement_table(results),
         chart_table(results),
         f"### Latency at 640x360, {occasion.threads} threads, median ms (n)",
-        "All files of one network in turn in one process. `INT8` is the untrained file that the "
-        "verdicts count. LiteRT files are fixed at that size, the others free.",
+        "All files of one network in turn in one process. Counted is the untrained rung that the "
+        "verdicts are about: the first that holds the drop. "
+        "LiteRT files are fixed at that size, the others free.",
         latency_table(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -227,17 +228,17 @@ def chart_table(results: Sequence[NetworkResult]) -> str:
 
 def latency_table(results: Sequence[NetworkResult]) -> str:
     """Medians with n, ratios, and geometric means over the networks."""
+    rungs = dict.fromkeys(name for r in results for name in r.variants if name != VENDORS)
+    columns = ("float32", "bfloat16", *rungs, VENDORS)
     rows = []
     for result in results:
         shipped = shipped_variant(result)
         for scheme in RUNTIMES:
-            plain = [(scheme, what) for what in ("float32", "bfloat16", shipped, VENDORS)]
+            times = [_milliseconds(result, (scheme, what)) for what in columns]
             ratio = result.ratio((scheme, VENDORS), (scheme, shipped))
-            rows.append(
-                [result.name, TITLES[scheme], *(_milliseconds(result, key) for key in plain),
-                 figure(result.speedup(scheme, shipped), 2),
-                 figure(result.speedup(scheme, VENDORS), 2), figure(ratio, 2)]
-            )  # fmt: skip
+            speedups = (result.speedup(scheme, shipped), result.speedup(scheme, VENDORS), ratio)
+            cells = [figure(value, 2) for value in speedups]
+            rows.append([result.name, TITLES[scheme], *times, f"`{shipped}`", *cells])
     for scheme in RUNTIMES:
         ours = geometric_mean(r.speedup(scheme, shipped_variant(r)) for r in results)
         theirs = geometric_mean(r.speedup(scheme, VENDORS) for r in results)
@@ -245,10 +246,11 @@ def latency_table(results: Sequence[NetworkResult]) -> str:
             r.ratio((scheme, VENDORS), (scheme, shipped_variant(r))) for r in results
         )
         cells = [figure(value, 2) for value in (ours, theirs, ratio)]
-        rows.append(["geometric mean", TITLES[scheme], "", "", "", "", *cells])
-    headings = ("network", "runtime", "float32", "bf16", "INT8 ours", "INT8 vendor",
-                "ours over f32", "vendor's over f32", "ours over vendor's")  # fmt: skip
-    return table(headings, rows)
+        blank = [""] * (len(columns) + 1)
+        rows.append(["geometric mean", TITLES[scheme], *blank, *cells])
+    named = ("float32", "bf16", *(f"INT8 `{rung}`" for rung in rungs), "INT8 vendor")
+    ratios = ("counted", "counted over f32", "vendor's over f32", "counted over vendor's")
+    return table(("network", "runtime", *named, *ratios), rows)
 
 
 def _milliseconds(result: NetworkResult, key: tuple[str, str]) -> str:

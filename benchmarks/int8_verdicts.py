@@ -78,10 +78,17 @@ def trained_limits(network: str) -> DropLimits:
 
 
 def _best(result: NetworkResult) -> Variant | None:
-    """The untrained variant that loses least; only plain 8 bits count for the hard network."""
+    """The first untrained rung that holds the limit, as the ladder climbs; else what loses least.
+
+    Only plain 8 bits count for the hard network.
+    """
     names = (PLAIN,) if result.name == HARD else UNTRAINED
     found = [result.variants[n] for n in names if n in result.variants]
     measured = [v for v in found if not math.isnan(v.worst_db())]
+    limit = untrained_limits(result.name).required
+    passing = [v for v in measured if v.worst_db() <= limit]
+    if passing:
+        return passing[0]
     return min(measured, key=Variant.worst_db) if measured else next(iter(found), None)
 
 

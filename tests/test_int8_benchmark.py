@@ -99,6 +99,11 @@ def test_the_hard_network_is_held_to_plain_8_bits():
     assert cell(result(plain, wide), "no training (`mixed`): drop, worst").value == 0.1
 
 
+def test_a_rung_that_holds_the_limit_counts_before_one_that_loses_less():
+    low, less = three(0.04, 0.04, 0.04), three(0.01, 0.01, 0.01, "mixed")
+    assert cell(result(low, less), "no training (`rounding`): drop, worst").value == 0.04
+
+
 def test_speed_is_of_the_variant_whose_drop_counts():
     def times(**median_ms):
         return {tuple(k.split("_")): Timing(median_ms=v, n=9) for k, v in median_ms.items()}
