@@ -9,7 +9,7 @@ rounds weights by what layers read; `mixed` then takes the few layers that need 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +27,14 @@ from toolkit.model.quant_plan import QuantPlan, TensorRange, write_plan
 from toolkit.quant.anchors import on_grey_levels
 from toolkit.quant.calibration import (
     Batch,
-    Function,
     Span,
-    gather_histograms,
     gather_spans,
-    mse_range,
 )
 from toolkit.quant.carried import keep_rounded, without_rounded
 from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import chart_patches, cut_patches, patch_px
+from toolkit.quant.ranges import flat_ends
 from toolkit.quant.rounding import round_weights
 from toolkit.quant.schemes import SCHEMES
 from toolkit.quant.sensitivity import layer_drops, nodes_to_widen
@@ -46,7 +44,7 @@ from toolkit.quant.view import GraphView, view, with_names
 if TYPE_CHECKING:
     from toolkit.train.patches import Pair
 
-VERSION = 3
+VERSION = 4
 TOOLS = ("numpy", "onnx", "onnxruntime")
 ROUNDING_RUNGS = ("rounding", "mixed", "qat")
 HOLDOUT_EVERY = 6  # of the calibration images one is kept to tell when training gains nothing
@@ -84,63 +82,17 @@ def largest_difference(a: onnx.ModelProto, b: onnx.ModelProto, patches: list[Bat
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Saturating:
-    """A function that is flat (to less than half an 8-bit step of its result) beyond `flat`."""
-
-    function: Function
-    flat: float
-
-
-SHUFFLES = ("DepthToSpace", "SpaceToDepth", "Reshape", "Transpose")
-SATURATE: Mapping[str, Saturating] = {
-    "Tanh": Saturating(function=np.tanh, flat=3.2),
-    "Sigmoid": Saturating(function=lambda x: 1 / (1 + np.exp(-x)), flat=6.3),
-}
-
-
-def _limited(
-    graph: GraphView, name: str, span: tuple[float, float]
-) -> tuple[tuple[float, float], Function | None]:
-    """The part of a range in which its only reader still changes, and that reader's function."""
-    reader = graph.only_consumer(name)
-    while reader is not None and reader.op_type in SHUFFLES:
-        reader = graph.only_consumer(reader.output[0])
-    saturating = SATURATE.get(reader.op_type) if reader is not None else None
-    if saturating is None:
-        return span, None
-    return (max(span[0], -saturating.flat), min(span[1], saturating.flat)), saturating.function
-
-
 def _ranges(
     graph: GraphView, spans: Mapping[str, Span], patches: list[Batch], given: StepInput
 ) -> dict[str, TensorRange]:
     limits: dict[str, tuple[float, float]] = {name: span.whole for name, span in spans.items()}
     if given.params["rung"] != "ranges":
-        limits |= _before_saturation(graph, limits, patches, given)
+        limits |= flat_ends(graph, limits, _reported(patches, given, "histograms"))
     ranges = {name: TensorRange(low=low, high=high) for name, (low, high) in limits.items()}
     white = given.network.contract.white
     ranges[graph.input] = TensorRange(low=0.0, high=white)
     ranges[graph.output] = TensorRange(low=0.0, high=white)
     return ranges | on_grey_levels(graph, ranges, white=white)
-
-
-def _before_saturation(
-    graph: GraphView,
-    whole: Mapping[str, tuple[float, float]],
-    patches: list[Batch],
-    given: StepInput,
-) -> dict[str, tuple[float, float]]:
-    """Ranges of what a tanh or sigmoid reads: their error counts after the function."""
-    limits, functions = {}, {}
-    for name, span in whole.items():
-        limit, function = _limited(graph, name, span)
-        if function is not None and name != graph.input:
-            limits[name], functions[name] = limit, function
-    if not limits:
-        return {}
-    counts = gather_histograms(graph, _reported(patches, given, "histograms"), limits)
-    return {n: mse_range(counts[n], *limits[n], functions[n]) for n in limits}
 
 
 def _equalised(
