@@ -138,3 +138,16 @@ def test_what_does_not_commute_keeps_its_scale():
     assert (scales["head"] == 1).all()
     six = _constants_between("Clip", np.float32(-1.0))
     assert (equalised(six, tensor())[3]["middle"] == 1).all()
+
+
+def test_what_reads_only_the_shape_of_a_tensor_does_not_hold_it():
+    g = Graph(3, 2)
+    sizes = np.where(np.arange(8) == 3, 80.0, 1.0)
+    head = g.conv("lr", "head", 3, 8, sizes=sizes)
+    shape = g.node("Shape", [head], "shape")
+    middle = g.node("Resize", [head, "", "", shape], "middle", mode="nearest")
+    tail = g.conv(middle, "tail", 8, 12)
+    g.node("DepthToSpace", [tail], "sr", blocksize=2, mode="CRD")
+    picture = tensor()
+    scaled, *_ = equalised(view_of(g.model("sr")), picture)
+    assert spread(scaled, picture, "middle") < 1.5
