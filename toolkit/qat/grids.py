@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-STEP_RATE = 0.2  # logarithm of a grid's step moves by so much for a unit of its parameter
+STEP_RATE = 0.05  # logarithm of a grid's step moves by so much for a unit of its parameter
 SMALLEST = 1e-12
 
 

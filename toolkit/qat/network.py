@@ -16,7 +16,7 @@ from toolkit.model.bridge.probing import BatchedNetwork
 from toolkit.model.quant_plan import QuantPlan, TensorRange
 from toolkit.model.torch_bridge import to_module
 from toolkit.qat.grids import ActivationGrid, BiasShift, WeightGrid
-from toolkit.quant.anchors import residuals
+from toolkit.quant.anchors import picture_copies, residuals
 from toolkit.quant.carried import RoundedWeights, snapped
 from toolkit.quant.placement import place, tail_tensors
 from toolkit.quant.qdq import grid_of
@@ -25,7 +25,7 @@ from toolkit.quant.view import GraphView, view, with_names
 
 # Which axis of a layer's weight is its output: the one that has a step for each row.
 ROW_AXIS: Mapping[type[nn.Module], int] = {nn.Conv2d: 0, nn.Linear: 0}
-BIAS_SPAN = 1 / 255  # a bias moves in units of its output's span by this
+BIAS_SPAN = 0.1 / 255  # a bias moves in units of its output's span by this
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,8 @@ def rounding_network(
     network.requires_grad_(False)
     placement = place(graph, scheme, plan, white=white)
     anchored = {name for chain in residuals(graph) for name in chain}
-    untouched = {graph.input, *tail_tensors(graph, scheme), *anchored}
+    copies = picture_copies(graph, scheme.moves)  # exact, while their step is one grey level
+    untouched = copies | tail_tensors(graph, scheme) | anchored
     spans = {n: span for n, span in placement.grids.items() if n not in untouched}
     grids = _insert_grids(network, spans, scheme)
     layers = _round_layers(network, placement.kernels, graph, plan)

@@ -19,7 +19,7 @@ LEVELS = 255
 MOST_SPAN = 1.5
 
 
-def _copies_of_the_picture(graph: GraphView, moves: frozenset[str]) -> set[str]:
+def picture_copies(graph: GraphView, moves: frozenset[str]) -> set[str]:
     """Tensors that hold values of the picture only, in any order, repeated or left out."""
     copies = {graph.input}
     for node in graph.nodes:
@@ -32,7 +32,7 @@ def _copies_of_the_picture(graph: GraphView, moves: frozenset[str]) -> set[str]:
 def residuals(graph: GraphView) -> list[list[str]]:
     """For each anchor of the output, the tensors between the last computation and the addition."""
     scheme = SCHEMES["onnxruntime"]
-    tail, copies = tail_tensors(graph, scheme), _copies_of_the_picture(graph, scheme.moves)
+    tail, copies = tail_tensors(graph, scheme), picture_copies(graph, scheme.moves)
     found = []
     for node in graph.nodes:
         dynamic = graph.dynamic_inputs(node)

@@ -46,6 +46,7 @@ class TrainSettings:
     checkpoint_every_s: float = 30.0
     validate_every: int = 1000
     patience: int | None = None  # validations without a gain before it stops and the best is kept
+    time_limit_s: float | None = None  # of this process; a resumed run counts anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +191,8 @@ def train(
         job = _Job(objective, state, pairs, scale, processes, device)
         psnr_db, saved, watch = float("nan"), time.monotonic(), _Watch(state.step)
         while state.step < settings.steps and not state.is_exhausted(settings):
+            if watch.is_over(settings.time_limit_s):
+                break
             loss = _one_step(job)
             if validate and processes.rank == 0 and state.step % settings.validate_every == 0:
                 psnr_db = _with_average(student, state.average, validate)
@@ -298,6 +301,10 @@ class _Watch:
     def __init__(self, first_step: int) -> None:
         self._first_step = first_step
         self._started = time.monotonic()
+
+    def is_over(self, limit_s: float | None) -> bool:
+        """Whether this process has trained for as long as it may."""
+        return limit_s is not None and time.monotonic() - self._started > limit_s
 
     def progress(self, step: int, steps: int, loss: float, psnr_db: float) -> Progress:
         """What to show at this step."""
