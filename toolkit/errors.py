@@ -5,6 +5,7 @@ A message answers four questions: what, where, what was found, what to do.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 
 
@@ -53,6 +54,20 @@ class SecurityError(ToolkitError):
 
     exit_code = 5
     label = "refused"
+
+
+class InternalFailure(ToolkitError):
+    """A mistake of ours stopped one rung or one target; the others go on."""
+
+    label = "bug"
+
+    @classmethod
+    def of(cls, error: Exception) -> InternalFailure:
+        """Any exception that nobody expected, with the way to where it was raised."""
+        problem = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+        way = "".join(traceback.format_exception(error)).rstrip()
+        hint = "this is a bug in edgesr; please report these lines, with the network if you may"
+        return cls(problem, where=way, hint=hint)
 
 
 class Problems(UserError):

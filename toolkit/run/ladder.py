@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError
+from toolkit.errors import EnvironmentFailure, InternalFailure, SecurityError, ToolkitError
 from toolkit.report import Rung, Verdict
 from toolkit.run.attempt import Attempt, Times, attempt, rung_of, time_short
 from toolkit.run.judge import failed
@@ -83,13 +83,21 @@ def climb(
 def _attempt(
     scoring: Scoring, target: Target, step: StepSpec, made: Transformed, folder: Path
 ) -> Attempt:
-    """The attempt; a rung that trains where there is nothing to train with is only refused."""
+    """The attempt; a rung that trains where there is nothing to train with is only refused.
+
+    So is one that a mistake of ours stops: another rung may still come through.
+    """
     if step.params["rung"] == TRAINING_RUNG:
         try:
             tool_versions(TRAINING_TOOLS)
         except EnvironmentFailure as missing:
             raise ToolkitError(missing.problem, hint=missing.hint) from missing
-    return attempt(scoring, target, step, made, folder)
+    try:
+        return attempt(scoring, target, step, made, folder)
+    except (ToolkitError, OSError):
+        raise
+    except Exception as broken:
+        raise InternalFailure.of(broken) from broken
 
 
 def _refused(name: str, refusal: ToolkitError) -> Rung:

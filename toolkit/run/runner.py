@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.errors import EnvironmentFailure, Problems, ToolkitError, raise_all
+from toolkit.errors import EnvironmentFailure, InternalFailure, Problems, ToolkitError, raise_all
 from toolkit.run import convert as converting
 from toolkit.run.key import declared, tool_versions
 from toolkit.run.rungs import plan_ladder, quantize_step
@@ -146,6 +146,10 @@ def _one_target(
             assembled = assemble(scoring, target, made, climbed, converted, warnings, out)
     except ToolkitError as failure:
         return Outcome(target=target.name, failure=failure)
+    except OSError:
+        raise  # a full disk stops every target
+    except Exception as broken:
+        return Outcome(target=target.name, failure=InternalFailure.of(broken))
     return Outcome(target=target.name, assembled=assembled)
 
 
