@@ -46,7 +46,7 @@ from toolkit.run.walk import Walk
 
 RUNGS = ("rounding", "mixed", "qat")
 QUICK_IMAGES = 2
-QUICK_RUNS, FULL_RUNS = (20, 0.2), (100, 3.0)  # timed runs of each file at least, and seconds
+QUICK_RUNS, FULL_RUNS = (20, 0.2), (40, 3.0)  # timed runs of each file at least, and seconds
 VENDOR_TILES = [[64, 64], [360, 640]]  # the first is scored, the second timed
 RESULTS = Path(__file__).parent / "RESULTS.md"
 VENDOR_VERSION = 2
@@ -133,19 +133,30 @@ def measured(bench: Bench, name: str) -> NetworkResult:
 
 def _ours(bench: Bench, name: str, spine: Spine, rung: str, reference: Pictures) -> Made:
     """One rung: quantized, lowered for every scheme, scored."""
+
+    def made_for(scheme: str) -> Quantized:
+        symmetric = rung == "qat" and scheme == SCHEMES[3]
+        return quantized(
+            bench.walk,
+            name,
+            spine,
+            rung,
+            minutes=bench.qat_minutes,
+            images=bench.train_images,
+            symmetric=symmetric,
+        )
+
     try:
         if rung == "qat" and bench.qat_minutes == 0:
             raise NotRun("not run: `--qat-minutes 0`")
-        made = quantized(
-            bench.walk, name, spine, rung, minutes=bench.qat_minutes, images=bench.train_images
-        )
+        made = made_for(SCHEMES[0])
     except Exception as problem:  # one rung that breaks must not lose hours of others
         return Made(variant=Variant(name=rung, note=_told(problem)), timed={})
     timed: dict[tuple[str, str], Artefact] = {}
 
     def scored(scheme: str) -> Pictures:
         folder = bench.folder / name / rung / scheme
-        found = files(bench.walk, name, made, rung, scheme, folder)
+        found = files(bench.walk, name, made_for(scheme), rung, scheme, folder)
         timed[scheme, "float32"] = found.timed_float.artefact
         if scheme == "openvino":
             timed[scheme, "bfloat16"] = as_bfloat16(found.timed_float.artefact)

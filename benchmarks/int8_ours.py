@@ -107,9 +107,19 @@ def sources_digest(rooms: Sequence[str]) -> str:
 
 
 def quantized(
-    walk: Walk, name: str, spine: Spine, rung: str, *, minutes: float, images: Path | None
+    walk: Walk,
+    name: str,
+    spine: Spine,
+    rung: str,
+    *,
+    minutes: float,
+    images: Path | None,
+    symmetric: bool = False,
 ) -> Quantized:
-    """Run or keep the quantize step. Raises NotRun where the rung is not there."""
+    """Run or keep the quantize step. Raises NotRun where the rung is not there.
+
+    With `symmetric` the rung `qat` trains for TensorRT's grids, as a run does for such a target.
+    """
     version, tools = declared("steps", "quantize")
     trains = rung == "qat"
     params: dict[str, Any] = {
@@ -122,6 +132,7 @@ def quantized(
         "mixed_macs_share": 0.3,
         "seed": SEED,
     }
+    params |= {"symmetric": True} if symmetric else {}
     calibration = shipped("calibration")
     inputs = {"network": spine.digest, "calibration": calibration.digest}
     inputs |= {"images": folder_digest(images)} if trains and images else {}

@@ -56,7 +56,7 @@ def climb(
             break  # nothing runs untrained, and training changes no operator
         walk.listener.say(f"rung {name}")
         try:
-            found = _attempt(scoring, target, at_rung(step, name, gates), made, folder)
+            found = _attempt(scoring, target, at_rung(step, name, gates, target), made, folder)
         except (SecurityError, EnvironmentFailure):
             raise
         except ToolkitError as refusal:

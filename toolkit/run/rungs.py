@@ -50,8 +50,12 @@ def mixed_macs_share(step: StepSpec, gates: Gates) -> float:
     return round(min(float(step.params["mixed_macs_share"]), 1 - least), 6)
 
 
-def at_rung(step: StepSpec, rung: str, gates: Gates) -> StepSpec:
-    """The step at one rung, with the parameters that this rung reads and no others."""
+def at_rung(step: StepSpec, rung: str, gates: Gates, target: Target | None = None) -> StepSpec:
+    """The step at one rung, with the parameters that this rung reads and no others.
+
+    Training alone looks at the target: one plan serves all schemes, but grids without a zero point
+    are half as fine, and integers that were trained for them lose less there.
+    """
     params = {
         key: value
         for key, value in step.params.items()
@@ -59,6 +63,8 @@ def at_rung(step: StepSpec, rung: str, gates: Gates) -> StepSpec:
     }
     if "mixed_macs_share" in params:
         params["mixed_macs_share"] = mixed_macs_share(step, gates)
+    if rung == "qat" and target is not None:
+        params["symmetric"] = all(build.scheme == "tensorrt" for build in target.builds)
     folders = {k: v for k, v in step.folders.items() if rung in READ_BY.get(k, (rung,))}
     return replace(step, params={**params, "rung": rung}, folders=folders)
 

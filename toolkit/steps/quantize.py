@@ -44,7 +44,7 @@ from toolkit.quant.view import GraphView, view, with_names
 if TYPE_CHECKING:
     from toolkit.train.patches import Pair
 
-VERSION = 4
+VERSION = 5
 TOOLS = ("numpy", "onnx", "onnxruntime")
 ROUNDING_RUNGS = ("rounding", "mixed", "qat")
 HOLDOUT_EVERY = 6  # of the calibration images one is kept to tell when training gains nothing
@@ -166,7 +166,7 @@ def _trained(
     job = Job(
         model=model,
         plan=plan,
-        scheme=SCHEMES["onnxruntime"],
+        scheme=SCHEMES["tensorrt" if given.params.get("symmetric") else "onnxruntime"],
         contract=given.network.contract,
         pairs=pairs,
         holdout=holdout,
