@@ -7,14 +7,18 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from quant_networks import Graph, anchored, residual, tanh_network, tensor
+from quant_networks import Graph, anchored, psnr_db, quantized, residual, tanh_network, tensor
 
 from toolkit.model.quant_plan import QuantPlan, TensorRange
 from toolkit.quant.channel_padding import FastChannels, with_fast_channels
+from toolkit.quant.conformance import breaches
 from toolkit.quant.interleaving import with_interleaving
 from toolkit.quant.onnx_file import node_macs
 from toolkit.quant.ort_session import quiet_session
+from toolkit.quant.qdq import quantized_model
 from toolkit.quant.real_work import real_work
+from toolkit.quant.schemes import SCHEMES
+from toolkit.quant.tanh_tables import WHOLE, sigmoid_zero_point, with_whole_tanh
 from toolkit.quant.view import view, with_names
 from toolkit.quant.width_blocks import input_block, output_block, with_width_blocks
 from toolkit.quant.window_products import with_window_products
@@ -175,3 +179,38 @@ def test_convolutions_before_other_activations_and_float_ones_stay():
     graph, plan = planned(tanh_network())
     kept = replace(plan, float_nodes=("node_head",))
     assert with_window_products(graph, kept)[0] is graph
+
+
+def test_tanh_of_bytes_is_a_sigmoid_of_the_same_bytes(tmp_path):
+    g = Graph(3, 2)
+    a = g.node("Relu", [g.conv("lr", "head", 3, 8, gain=3.0)], "a")
+    b = g.node("Tanh", [g.conv(a, "body", 8, 8, gain=6.0)], "b")
+    g.node("DepthToSpace", [g.conv(b, "tail", 8, 12)], "sr", blocksize=2, mode="CRD")
+    network, plan, _ = quantized(g.model("sr"), tmp_path)
+    scheme = SCHEMES["onnxruntime"]
+    table = quantized_model(network, plan, scheme)
+    assert [n.op_type for n in table.graph.node if n.op_type in ("Tanh", "Sigmoid")] == ["Sigmoid"]
+    assert breaches(table, scheme) == []
+    curve = quantized_model(network, plan, replace(scheme, tanh_tables=False))
+    want, value = answer(g.model("sr"), tensor()), tensor()
+    of_table, of_curve = answer(table, value), answer(curve, value)
+    assert psnr_db(of_table, want) > psnr_db(of_curve, want) - 0.5
+    assert psnr_db(of_table, want) > 35
+
+
+@pytest.mark.parametrize(("high", "cut"), [(1.0, 3.2), (0.7, 2.9)])
+def test_only_a_tanh_that_reaches_its_ends_gets_the_whole_range(high, cut):
+    g = Graph(3, 2)
+    g.node("Tanh", [g.conv("lr", "head", 3, 3)], "sr")
+    graph = view(with_names(g.model("sr")))
+    ranges = {"head": TensorRange(low=-2.9, high=2.9), "sr": TensorRange(low=-high, high=high)}
+    given = QuantPlan(network="", calibration="", ranges=ranges)
+    changed = with_whole_tanh(graph, given).ranges
+    assert changed["head"].high == cut
+    assert (changed["sr"] == WHOLE) == (high == 1.0)
+
+
+def test_tanh_on_any_other_grid_stays():
+    assert sigmoid_zero_point(np.float32(1 / 127), 127) == 0
+    assert sigmoid_zero_point(np.float32(2 / 255), 128) is None  # 1 is no whole number of steps
+    assert sigmoid_zero_point(np.float32(1 / 200), 100) is None  # the sigmoid's zero is below 0

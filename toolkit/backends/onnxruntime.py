@@ -19,7 +19,7 @@ from toolkit.quant.schemes import SCHEMES
 from toolkit.spec.target import Target
 
 TOOLS = ("onnxruntime", "onnx")
-VERSION = 2
+VERSION = 3
 
 
 def lower(

@@ -58,7 +58,7 @@ def breaches(
     file = _File(
         model=model, constants=graph.constants, maker=graph.producer, readers=graph.consumers
     )
-    found = [*_pairs(file), *_activations(file, scheme), *_weights(file, per_channel)]
+    found = [*_pairs(file, scheme), *_activations(file, scheme), *_weights(file, per_channel)]
     found += [*_products(file), *_undone(file, scheme)]
     if scheme.int32_bias:
         found += _biases(file)
@@ -71,8 +71,8 @@ def breaches(
     return found
 
 
-def _pairs(file: _File) -> Iterator[Breach]:
-    """Every Q is read by DQs alone, on its own grid."""
+def _pairs(file: _File, scheme: QdqScheme) -> Iterator[Breach]:
+    """Every Q is read by DQs alone, on its own grid or as part of a tanh of bytes."""
     for node in file.of("QuantizeLinear"):
         readers = file.readers.get(node.output[0], ())
         if not readers or any(r.op_type != "DequantizeLinear" for r in readers):
@@ -82,9 +82,19 @@ def _pairs(file: _File) -> Iterator[Breach]:
         for reader in readers:
             other_step, other_zero = file.grid(reader)
             same = np.all(other_step == step) and np.all(other_zero == zero)
-            if not same:
+            if not same and not (scheme.tanh_tables and _is_of_a_tanh(file, node, reader)):
                 problem = "quantized on one grid and restored on another"
                 yield Breach(rule="pairs", node=reader.name, problem=problem)
+
+
+def _is_of_a_tanh(file: _File, quantize: onnx.NodeProto, restore: onnx.NodeProto) -> bool:
+    """Bytes read with twice their step, before or behind a sigmoid (see `tanh_tables`)."""
+    maker = file.maker.get(quantize.input[0])
+    readers = file.readers.get(restore.output[0], ())
+    before = bool(readers) and all(r.op_type == "Sigmoid" for r in readers)
+    behind = maker is not None and maker.op_type == "Sigmoid"
+    ratio = file.grid(restore)[0] / file.grid(quantize)[0]
+    return (before or behind) and np.allclose(ratio, 2, rtol=EQUAL)
 
 
 def _activations(file: _File, scheme: QdqScheme) -> Iterator[Breach]:

@@ -18,6 +18,7 @@ from toolkit.quant.channel_padding import with_fast_channels
 from toolkit.quant.interleaving import with_interleaving
 from toolkit.quant.placement import Placement, is_kernel, place, tail_tensors
 from toolkit.quant.schemes import QdqScheme
+from toolkit.quant.tanh_tables import sigmoid_zero_point, with_whole_tanh
 from toolkit.quant.view import Array, GraphView, attribute, copied, view, with_names
 from toolkit.quant.width_blocks import with_width_blocks
 from toolkit.quant.window_products import with_window_products
@@ -174,7 +175,34 @@ def _write_inputs(writer: Writer, node: onnx.NodeProto) -> None:
             node.input[index] = f"{name}.dq"
 
 
+def _write_tanh(writer: Writer, node: onnx.NodeProto) -> bool:
+    """Write a tanh of bytes as a sigmoid of bytes; False where its grids do not allow that."""
+    grids, (source, out) = writer.placement.grids, (str(node.input[0]), str(node.output[0]))
+    if node.name not in writer.placement.kernels or writer.graph.output == out:
+        return False
+    given, made = (grid_of(grids[name], writer.scheme) for name in (source, out))
+    zero = sigmoid_zero_point(made.step, int(made.zero_point))
+    if zero is None:
+        return False
+    twice, half = np.array(2 * given.step, np.float32), np.array(made.step / 2, np.float32)
+    writer.dequantize(f"{source}.q", twice, given.zero_point, f"{out}.twice", None)
+    curve = helper.make_node("Sigmoid", [f"{out}.twice"], [f"{out}.sigmoid"], node.name)
+    names = [
+        writer.constant(f"{out}.half", half),
+        writer.constant(f"{out}.sigmoid.zero", np.array(zero, made.zero_point.dtype)),
+    ]
+    stored = helper.make_node(
+        "QuantizeLinear", [f"{out}.sigmoid", *names], [f"{out}.q"], f"{out}.quantize"
+    )
+    writer.nodes.extend([curve, stored])
+    step = np.array(made.step, np.float32)
+    writer.dequantize(f"{out}.q", step, made.zero_point, f"{out}.dq", None)
+    return True
+
+
 def _write_node(writer: Writer, original: onnx.NodeProto) -> None:
+    if original.op_type == "Tanh" and writer.scheme.tanh_tables and _write_tanh(writer, original):
+        return
     node = onnx.NodeProto()
     node.CopyFrom(original)
     grids, picture = writer.placement.grids, writer.graph.output
@@ -212,6 +240,8 @@ def _runtime_form(
     def runs_in_int8(node: onnx.NodeProto) -> bool:
         return is_kernel(graph, node, scheme, plan)
 
+    if scheme.tanh_tables:
+        plan = with_whole_tanh(graph, plan)
     if scheme.window_products:
         graph, plan = with_window_products(graph, plan)
     if scheme.width_blocks:
@@ -260,8 +290,10 @@ def _assembled(writer: Writer) -> onnx.ModelProto:
     model = copied(writer.graph.model)
     del model.graph.node[:]
     del model.graph.value_info[:]
-    model.graph.node.extend(writer.nodes)
-    used = {name for node in writer.nodes for name in node.input}
+    read = {name for node in writer.nodes for name in node.input} | {writer.graph.output}
+    nodes = [n for n in writer.nodes if n.op_type != "DequantizeLinear" or n.output[0] in read]
+    model.graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
     kept = [t for t in model.graph.initializer if t.name in used and t.name not in writer.constants]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)

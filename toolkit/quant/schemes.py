@@ -39,6 +39,7 @@ class QdqScheme:
     width_blocks: bool = False  # convolutions with few channels make several pixels at once
     window_products: bool = False  # a first convolution before a tanh is a Gemm with float result
     interleaves: bool = False  # DepthToSpace is written as transpositions
+    tanh_tables: bool = False  # a tanh of bytes is written as a sigmoid of bytes
 
 
 SCHEMES: Mapping[Scheme, QdqScheme] = {
@@ -56,6 +57,7 @@ SCHEMES: Mapping[Scheme, QdqScheme] = {
         width_blocks=True,
         window_products=True,
         interleaves=True,
+        tanh_tables=True,
     ),
     # Layers whose activations need more than 8 bits, for NPUs behind ONNX Runtime that compute so.
     # On the CPU they run in float between roundings: the numbers are the device's, not the speed.
