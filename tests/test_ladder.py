@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from quant_networks import anchored, quantized
+from quant_networks import anchored, quantized, target
 from sample_report import FILES, REFERENCE, measured
 from tiny_project import command, edgesr_run, make_project
 
@@ -377,7 +377,7 @@ def test_a_rung_depends_only_on_what_it_reads():
 def test_the_rung_that_trains_leaves_a_plan_of_the_network_it_leaves(tmp_path, monkeypatch):
     from toolkit.qat import training
 
-    small = {"LR_PX": 24, "BATCH": 2, "MOST_STEPS": 12, "VALIDATIONS": 2, "HOLDOUT_BATCHES": 2}
+    small = {"LR_PX": 24, "BATCH": 2, "MOST_STEPS": 12, "MOST_VALIDATIONS": 2, "HOLDOUT_BATCHES": 2}
     for name, value in small.items():
         monkeypatch.setattr(training, name, value)
     given = {"patches": 2, "charts": False}
@@ -419,3 +419,10 @@ def test_plan_shows_the_rungs_that_may_run_and_imports_nothing_heavy(tmp_path):
 def test_a_rung_without_files_loses_without_end():
     rung = Rung(name="qat", state="refused", minutes=0, why="no torch", key="", files=())
     assert rung.mean_db == float("inf") and not rung.is_taken
+
+
+def test_training_follows_the_grids_of_the_target():
+    board, host = target("tensorrt"), target("onnxruntime")
+    assert at_rung(step(), "qat", GATED, board).params["symmetric"] is True
+    assert at_rung(step(), "qat", GATED, host).params["symmetric"] is False
+    assert at_rung(step(), "rounding", GATED, board) == at_rung(step(), "rounding", GATED, host)

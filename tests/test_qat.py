@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from quant_networks import CONTRACT, anchored, photographs, quantized, target, tensor
 
-from tests.quant_networks import CONTRACT, anchored, photographs, quantized, target, tensor
 from toolkit import plugins
 from toolkit.images.decode import read_rgb
 from toolkit.model.network import write_network
@@ -62,6 +62,7 @@ def shorter(monkeypatch, steps=60):
     monkeypatch.setattr(training, "LR_PX", 24)
     monkeypatch.setattr(training, "BATCH", 2)
     monkeypatch.setattr(training, "MOST_STEPS", steps)
+    monkeypatch.setattr(training, "MOST_VALIDATIONS", 4)  # not what this machine's speed allows
 
 
 def test_the_simulation_is_the_real_file(start, tmp_path):
