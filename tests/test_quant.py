@@ -249,6 +249,23 @@ def test_mixed_takes_the_layer_that_loses_most_out_of_8_bits(tmp_path, monkeypat
     assert plan.float_nodes == ()
 
 
+def test_mixed_takes_sums_of_features_along_but_not_those_of_the_picture(tmp_path):
+    from quant_networks import Graph
+
+    g = Graph()
+    head = g.conv("lr", "head", 3, 12)
+    body = g.conv(g.node("Relu", [head], "active"), "body", 12, 12)
+    trunk = g.node("Add", [body, head], "trunk")
+    tail = g.conv(trunk, "tail", 12, 12)
+    anchor = g.node("Concat", ["lr"] * 4, "anchor", axis=1)
+    picture = g.node("Add", [tail, anchor], "picture")
+    model = g.model(g.node("DepthToSpace", [picture], "sr", blocksize=2, mode="DCR"))
+    given = {"rung": "mixed", "patches": 2, "charts": False, "mixed_macs_share": 0.0}
+    _, plan, facts = quantized(model, tmp_path, **given)
+    assert plan.float_nodes == ("node_trunk",)
+    assert facts["widened"] == []
+
+
 def test_named_float_nodes_stay_float(tmp_path):
     network, plan, _ = quantized(anchored(), tmp_path, float_nodes=["node_head"])
     lowered = int8(network, plan)

@@ -35,6 +35,7 @@ from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import chart_patches, cut_patches, patch_px
 from toolkit.quant.ranges import flat_ends
+from toolkit.quant.residual_adds import residual_adds
 from toolkit.quant.rounding import round_weights
 from toolkit.quant.schemes import SCHEMES
 from toolkit.quant.sensitivity import layer_drops, nodes_to_widen
@@ -44,7 +45,7 @@ from toolkit.quant.view import GraphView, view, with_names
 if TYPE_CHECKING:
     from toolkit.train.patches import Pair
 
-VERSION = 5
+VERSION = 6
 TOOLS = ("numpy", "onnx", "onnxruntime")
 ROUNDING_RUNGS = ("rounding", "mixed", "qat")
 HOLDOUT_EVERY = 6  # of the calibration images one is kept to tell when training gains nothing
@@ -143,12 +144,18 @@ def run(given: StepInput, out: Path) -> dict[str, Any]:
 def _widened(
     network: Network, plan: QuantPlan, given: StepInput, facts: dict[str, Any]
 ) -> QuantPlan:
-    """The plan with the few layers out of 8 bits that gain most; `facts` tells which, and why."""
+    """The plan with the few layers out of 8 bits that gain most; `facts` tells which, and why.
+
+    The sums of features go with them, for runtimes that store these in 8 bits: they cost no
+    multiplication, and a wide layer gains little where its output is rounded for a sum.
+    """
     show = _counted(given, "layers alone in 8 bits")
     drops = layer_drops(network, plan, given.calibration, seed=given.params["seed"], show=show)
     chosen = nodes_to_widen(drops, macs_share=float(given.params["mixed_macs_share"]))
     facts |= {"layers": [asdict(drop) for drop in drops], "widened": list(chosen)}
-    return replace(plan, float_nodes=tuple(dict.fromkeys((*plan.float_nodes, *chosen))))
+    adds = residual_adds(view(with_names(without_rounded(onnx.load(network.path)))))
+    wide = dict.fromkeys((*plan.float_nodes, *chosen, *adds))
+    return replace(plan, float_nodes=tuple(wide))
 
 
 def _trained(
