@@ -214,3 +214,37 @@ def test_tanh_on_any_other_grid_stays():
     assert sigmoid_zero_point(np.float32(1 / 127), 127) == 0
     assert sigmoid_zero_point(np.float32(2 / 255), 128) is None  # 1 is no whole number of steps
     assert sigmoid_zero_point(np.float32(1 / 200), 100) is None  # the sigmoid's zero is below 0
+
+
+def prelu_network(slopes):
+    g = Graph(3, 3)
+    a = g.node("PRelu", [g.conv("lr", "head", 3, 8), g.constant("slopes", slopes)], "a")
+    g.node("DepthToSpace", [g.conv(a, "tail", 8, 12)], "sr", blocksize=2, mode="CRD")
+    return g.model("sr")
+
+
+def operators_of(model):
+    return {node.op_type for node in model.graph.node}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "made"),
+    [(-0.3, 0.4, "Max"), (0.2, 0.2, "LeakyRelu"), (0.1, 1.6, "PRelu")],
+)
+def test_prelu_is_a_maximum_of_bytes(low, high, made, tmp_path):
+    slopes = np.linspace(low, high, 8, dtype=np.float32).reshape(8, 1, 1)
+    network, plan, _ = quantized(prelu_network(slopes), tmp_path)
+    scheme = SCHEMES["onnxruntime"]
+    of_bytes = quantized_model(network, plan, scheme)
+    assert operators_of(of_bytes) & {"Max", "LeakyRelu", "PRelu"} == {made}
+    assert breaches(of_bytes, scheme) == []
+    plain = quantized_model(network, plan, replace(scheme, prelu_bytes=False))
+    want, value = answer(prelu_network(slopes), tensor()), tensor()
+    assert psnr_db(answer(of_bytes, value), want) > psnr_db(answer(plain, value), want) - 0.5
+
+
+def test_a_prelu_that_is_to_stay_float_stays(tmp_path):
+    slopes = np.linspace(0.1, 0.4, 8, dtype=np.float32).reshape(8, 1, 1)
+    network, plan, _ = quantized(prelu_network(slopes), tmp_path)
+    plan = replace(plan, float_nodes=("node_a",))
+    assert "PRelu" in operators_of(quantized_model(network, plan, SCHEMES["onnxruntime"]))

@@ -75,11 +75,12 @@ def _pairs(file: _File, scheme: QdqScheme) -> Iterator[Breach]:
     """Every Q is read by DQs alone, on its own grid or as part of a tanh of bytes."""
     for node in file.of("QuantizeLinear"):
         readers = file.readers.get(node.output[0], ())
-        if not readers or any(r.op_type != "DequantizeLinear" for r in readers):
+        allowed = {"DequantizeLinear", "Max"} if scheme.prelu_bytes else {"DequantizeLinear"}
+        if not any(r.op_type in allowed for r in readers) or {r.op_type for r in readers} - allowed:
             yield Breach(rule="pairs", node=node.name, problem="not read by DequantizeLinear alone")
             continue
         step, zero = file.grid(node)
-        for reader in readers:
+        for reader in (r for r in readers if r.op_type == "DequantizeLinear"):
             other_step, other_zero = file.grid(reader)
             same = np.all(other_step == step) and np.all(other_zero == zero)
             if not same and not (scheme.tanh_tables and _is_of_a_tanh(file, node, reader)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from toolkit.model.quant_plan import QuantPlan, TensorRange
+from toolkit.quant.prelu_bytes import is_maximum
 from toolkit.quant.schemes import QdqScheme
 from toolkit.quant.view import GraphView
 
@@ -47,6 +48,18 @@ def kernel_output(graph: GraphView, node: onnx.NodeProto, scheme: QdqScheme) -> 
     return name
 
 
+def is_byte_prelu(
+    graph: GraphView, node: onnx.NodeProto, scheme: QdqScheme, plan: QuantPlan
+) -> bool:
+    """Whether `node` is a PReLU that runs on bytes where what it reads is stored so."""
+    return (
+        scheme.prelu_bytes
+        and is_maximum(graph, node)
+        and node.name not in plan.float_nodes
+        and all(name in plan.ranges for name in (node.input[0], node.output[0]))
+    )
+
+
 def _light_nodes(
     graph: GraphView, scheme: QdqScheme, plan: QuantPlan, stored: set[str]
 ) -> set[str]:
@@ -58,6 +71,9 @@ def _light_nodes(
             continue
         if node.op_type in scheme.moves:
             stored.update(name for name in node.output if name in plan.ranges)
+        elif is_byte_prelu(graph, node, scheme, plan):
+            light.add(node.name)
+            stored.add(node.output[0])
         elif node.op_type in scheme.light and node.name not in plan.float_nodes:
             constant = [name for name in node.input if name and name not in dynamic]
             if node.output[0] in plan.ranges and not constant:
@@ -135,7 +151,9 @@ def wanted_tensors(
     return wanted, names
 
 
-def _group_roots(graph: GraphView, scheme: QdqScheme, wanted: set[str]) -> dict[str, str]:
+def _group_roots(
+    graph: GraphView, scheme: QdqScheme, plan: QuantPlan, wanted: set[str]
+) -> dict[str, str]:
     """For each wanted tensor the representative of those that must share its grid."""
     tail = tail_tensors(graph, scheme)
     parent = {name: name for name in wanted}
@@ -146,7 +164,7 @@ def _group_roots(graph: GraphView, scheme: QdqScheme, wanted: set[str]) -> dict[
         return name
 
     for node in graph.nodes:
-        if node.op_type not in scheme.moves:
+        if node.op_type not in scheme.moves and not is_byte_prelu(graph, node, scheme, plan):
             continue
         touched = [n for n in (*graph.dynamic_inputs(node), *node.output) if n in wanted]
         in_tail = {name in tail for name in touched if name != graph.input}
@@ -163,7 +181,7 @@ def _union(ranges: Iterable[TensorRange]) -> TensorRange:
 def place(graph: GraphView, scheme: QdqScheme, plan: QuantPlan, *, white: float) -> Placement:
     """Decide. The output's grid, where it is rounded, is one grey level per step."""
     wanted, kernels = wanted_tensors(graph, scheme, plan)
-    roots = _group_roots(graph, scheme, wanted)
+    roots = _group_roots(graph, scheme, plan, wanted)
     members: dict[str, list[str]] = {}
     for name, root in roots.items():
         members.setdefault(root, []).append(name)

@@ -17,6 +17,7 @@ from toolkit.quant.centred import with_centred_input
 from toolkit.quant.channel_padding import with_fast_channels
 from toolkit.quant.interleaving import with_interleaving
 from toolkit.quant.placement import Placement, is_kernel, place, tail_tensors
+from toolkit.quant.prelu_bytes import is_maximum, slope_range, with_leaky_relus
 from toolkit.quant.schemes import QdqScheme
 from toolkit.quant.tanh_tables import sigmoid_zero_point, with_whole_tanh
 from toolkit.quant.view import Array, GraphView, attribute, copied, view, with_names
@@ -200,7 +201,31 @@ def _write_tanh(writer: Writer, node: onnx.NodeProto) -> bool:
     return True
 
 
+def _write_prelu(writer: Writer, node: onnx.NodeProto) -> bool:
+    """Write a PReLU as the maximum of bytes; False where it has no grid with what it reads."""
+    grids, (source, slopes), out = writer.placement.grids, map(str, node.input), str(node.output[0])
+    if node.name not in writer.placement.kernels or grids.get(out) != grids.get(source):
+        return False
+    grid, name = grid_of(grids[source], writer.scheme), f"{out}.slope.restored"
+    scale = grid_of(slope_range(writer.graph, node), writer.scheme)
+    values = writer.graph.constants[slopes]
+    levels = np.clip(np.round(values / scale.step) + scale.zero_point, 0, 255).astype(np.uint8)
+    stored = writer.constant(f"{out}.slope.uint8", levels.reshape(1, *levels.shape[-3:]))
+    writer.dequantize(stored, np.array(scale.step), scale.zero_point, name, None)
+    own = [f"{source}.step", f"{source}.zero"]
+    product, made = f"{out}.product", f"{out}.q"
+    writer.nodes += [
+        helper.make_node("Mul", [f"{source}.dq", name], [product], f"{product}.Mul"),
+        helper.make_node("QuantizeLinear", [product, *own], [f"{product}.q"], f"{product}.q"),
+        helper.make_node("Max", [f"{source}.q", f"{product}.q"], [made], node.name),
+    ]
+    writer.dequantize(made, np.array(grid.step), grid.zero_point, f"{out}.dq", None)
+    return True
+
+
 def _write_node(writer: Writer, original: onnx.NodeProto) -> None:
+    if is_maximum(writer.graph, original) and _write_prelu(writer, original):
+        return
     if original.op_type == "Tanh" and writer.scheme.tanh_tables and _write_tanh(writer, original):
         return
     node = onnx.NodeProto()
@@ -240,6 +265,8 @@ def _runtime_form(
     def runs_in_int8(node: onnx.NodeProto) -> bool:
         return is_kernel(graph, node, scheme, plan)
 
+    if scheme.prelu_bytes:
+        graph = with_leaky_relus(graph)
     if scheme.tanh_tables:
         plan = with_whole_tanh(graph, plan)
     if scheme.window_products:

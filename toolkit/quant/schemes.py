@@ -39,6 +39,7 @@ class QdqScheme:
     width_blocks: bool = False  # convolutions with few channels make several pixels at once
     window_products: bool = False  # a first convolution before a tanh is a Gemm with float result
     interleaves: bool = False  # DepthToSpace is written as transpositions
+    prelu_bytes: bool = False  # a PReLU is written as the maximum of bytes
     tanh_tables: bool = False  # a tanh of bytes is written as a sigmoid of bytes
 
 
@@ -57,6 +58,7 @@ SCHEMES: Mapping[Scheme, QdqScheme] = {
         width_blocks=True,
         window_products=True,
         interleaves=True,
+        prelu_bytes=True,
         tanh_tables=True,
     ),
     # Layers whose activations need more than 8 bits, for NPUs behind ONNX Runtime that compute so.
