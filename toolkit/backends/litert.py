@@ -16,6 +16,7 @@ import onnx
 from toolkit.contracts import Artefact, Operator, Session, Tensor
 from toolkit.errors import EnvironmentFailure, ToolkitError, UserError
 from toolkit.lowering.tflite_conformance import tflite_breaches
+from toolkit.lowering.tflite_curves import split_curves
 from toolkit.lowering.tflite_flat import FlatGraph, serialise
 from toolkit.lowering.tflite_float import finish, float_graph
 from toolkit.lowering.tflite_grids import ALL_KINDS, SAFE_KINDS, Widening
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from toolkit.spec.target import Build, Target
 
 TOOLS = ("ai-edge-litert", "flatbuffers", "onnx", "onnxruntime", "onnxslim")
-VERSION = 5
+VERSION = 6
 # Two float runtimes add in different orders; a wrong lowering is off by a thousand times more.
 EQUAL = 1e-4
 
@@ -152,10 +153,14 @@ def _surviving(lowered: _Lowered, plan: QuantPlan, build: Build) -> bytes:
     last = Died()
     keeps_prelu = build.npu is not None and widening_of(build) == "none"
     given = lowered.graph if keeps_prelu else without_prelu(lowered.graph)
-    for kinds in (ALL_KINDS, SAFE_KINDS):
+    for split, kinds in ((True, ALL_KINDS), (False, ALL_KINDS), (False, SAFE_KINDS)):
+        groups = plan.channel_ranges if split and _may_split(build) else {}
+        if split and not groups:
+            continue
+        whole, ranges = split_curves(given, plan.ranges, groups, plan.float_nodes)
         graph = quantised(
-            given,
-            plan.ranges,
+            whole,
+            ranges,
             () if widening_of(build) == "all" and build.mixed == "int16" else plan.float_nodes,
             white=lowered.image.white,
             per_channel=build.per_channel,
@@ -174,6 +179,12 @@ def _surviving(lowered: _Lowered, plan: QuantPlan, build: Build) -> bytes:
         else:
             return content
     raise _unusable("INT8", last)
+
+
+def _may_split(build: Build) -> bool:
+    """True where a layer may become several: rounding to one grid per tensor knows only whole
+    ones, and 16 bits have steps enough."""
+    return build.per_channel and widening_of(build) == "none"
 
 
 def _stored(lowered: _Lowered, dtype: DType) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
@@ -22,13 +22,15 @@ class QuantPlan:
 
     Names are tensor and node names of the network with digest `network`. Tensors without a range
     and nodes in `float_nodes` stay float. The output's range is always [0, white]: one grey level
-    per step, because any other grid rounds the picture twice.
+    per step, because any other grid rounds the picture twice. `channel_ranges` is for runtimes that
+    store a tensor before a curve in 8 bits and may give groups of channels a grid each.
     """
 
     network: str
     calibration: str  # digest of the image set and of how patches were cut
     ranges: Mapping[str, TensorRange]
     float_nodes: tuple[str, ...] = ()
+    channel_ranges: Mapping[str, tuple[TensorRange, ...]] = field(default_factory=dict)
 
 
 def write_plan(plan: QuantPlan, path: Path) -> None:
@@ -40,9 +42,14 @@ def read_plan(path: Path) -> QuantPlan:
     """Read what `write_plan` wrote."""
     value = json.loads(path.read_text())
     ranges = {name: TensorRange(**span) for name, span in value["ranges"].items()}
+    channels = {
+        name: tuple(TensorRange(**span) for span in spans)
+        for name, spans in value.get("channel_ranges", {}).items()
+    }
     return QuantPlan(
         network=value["network"],
         calibration=value["calibration"],
         ranges=ranges,
         float_nodes=tuple(value["float_nodes"]),
+        channel_ranges=channels,
     )

@@ -31,6 +31,7 @@ from toolkit.quant.calibration import (
     gather_spans,
 )
 from toolkit.quant.carried import keep_rounded, without_rounded
+from toolkit.quant.channel_groups import channel_ranges
 from toolkit.quant.equalise import apply_scales, channel_scales, scaled_spans
 from toolkit.quant.ort_session import quiet_session
 from toolkit.quant.patches import chart_patches, cut_patches, patch_px
@@ -132,6 +133,7 @@ def run(given: StepInput, out: Path) -> dict[str, Any]:
         calibration=sha256_json([given.calibration.digest, dict(given.params)]),
         ranges=ranges,
         float_nodes=tuple(given.params["float_nodes"]),
+        channel_ranges=channel_ranges(graph, ranges, patches) if rung != "ranges" else {},
     )
     if rung == "mixed":
         plan = _widened(network, plan, given, facts)
