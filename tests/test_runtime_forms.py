@@ -70,7 +70,7 @@ def every(node):
 
 @pytest.mark.parametrize(
     ("network", "channels"),
-    [(anchored(), 3), (anchored(activation="LeakyRelu"), 3), (residual(), 3), (luma(), 1)],
+    [(luma(18), 1), (luma(18, activation="LeakyRelu"), 1), (luma(30, "Sigmoid"), 1)],
 )
 def test_wide_channels_are_equal_and_flow_on(network, channels):
     graph, plan = planned(network)
@@ -91,6 +91,23 @@ def test_nodes_that_stay_float_are_not_widened():
     assert conv_shapes(some)["node_body"] == (12, 12, 3, 3)
     assert conv_shapes(some)["node_tail"] == (16, 12, 3, 3)
     assert_equal_in_float(graph.model, some.model, 3)
+
+
+@pytest.mark.parametrize("network", [anchored(), residual()])
+def test_narrow_layers_before_others_stay_narrow(network):
+    graph, plan = planned(network)
+    wide, _ = with_fast_channels(graph, plan, FAST, every)
+    before, after = conv_shapes(graph), conv_shapes(wide)
+    grown = {name for name in before if before[name] != after[name]}
+    assert grown == {"node_tail"}
+    assert_equal_in_float(network, wide.model, 3)
+
+
+def test_point_convolutions_are_not_grown_to_the_least_count():
+    g = Graph(3, 1)
+    g.node("Relu", [g.conv("lr", "tail", 3, 4, 1)], "sr")
+    graph, plan = planned(g.model("sr"))
+    assert with_fast_channels(graph, plan, FAST, every)[0] is graph
 
 
 @pytest.mark.parametrize("activation", ["Relu", "Sigmoid"])

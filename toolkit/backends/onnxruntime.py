@@ -19,7 +19,7 @@ from toolkit.quant.schemes import SCHEMES
 from toolkit.spec.target import Target
 
 TOOLS = ("onnxruntime", "onnx")
-VERSION = 3
+VERSION = 4
 
 
 def lower(
