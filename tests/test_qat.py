@@ -95,7 +95,6 @@ def test_integers_survive_a_round_trip(start):
 def test_training_brings_the_picture_nearer_to_the_float_network(start, tmp_path, monkeypatch):
     shorter(monkeypatch, 120)
     monkeypatch.setattr(training, "LEARNING_RATE", 0.1)
-    monkeypatch.setattr(training, "TRUTH_SHARE", 0.0)  # the network is random, the picture is not
     model, plan, _ = start
     crude = with_moved_biases(model)
     trained = training.train_quantized(job(start, tmp_path, model=crude), lambda progress: None)

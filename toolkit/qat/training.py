@@ -44,7 +44,6 @@ FEWEST_STEPS = 50
 WARMUP_SHARE = 0.05
 AVERAGING = 0.995
 ERROR_WEIGHT = 1e4  # squared errors of a fraction of a grey level vanish beside Adam's epsilon
-TRUTH_SHARE = 0.1  # weight of the true picture's loss beside the float network's
 TRIAL_STEPS = 6
 MOVING, SETTLING = "training", "settling"
 SETTLING_SHARE = 0.25
@@ -95,7 +94,7 @@ def train_quantized(job: Job, show: Callable[[Progress], None]) -> Trained | Non
     teacher = UnitRgb(to_module(without_rounded(job.model)), job.contract)
     watch = _Holdout(teacher, job)
     started = time.monotonic()
-    before_db = watch.gain_db(student)
+    before_db = watch.agreement_db(student)
     length = _length(job, student, teacher, time.monotonic() - started)
     pairs = _with_charts(job, teacher)
     for phase, settings in _phases(job, length):
@@ -108,14 +107,14 @@ def train_quantized(job: Job, show: Callable[[Progress], None]) -> Trained | Non
             scale=job.contract.scale,
             checkpoint=job.work / f"{phase}.ckpt",
             teacher=teacher,
-            validate=watch.gain_db,
+            validate=watch.agreement_db,
             show=_shown(phase, show),
         )
-    after_db = watch.gain_db(student)
+    after_db = watch.agreement_db(student)
     facts = {
         "qat_steps": length.steps,
-        "holdout_drop_before_db": -before_db,
-        "holdout_drop_after_db": -after_db,
+        "agreement_before_db": before_db,
+        "agreement_after_db": after_db,
     }
     if after_db <= before_db:
         return None
@@ -124,7 +123,7 @@ def train_quantized(job: Job, show: Callable[[Progress], None]) -> Trained | Non
 
 def _shown(phase: str, show: Callable[[Progress], None]) -> Callable[[loop.Progress], None]:
     def tell(now: loop.Progress) -> None:
-        note = f"{phase}, {-now.psnr_db:.3f} dB lost"
+        note = f"{phase}, {now.psnr_db:.2f} dB to float"
         show(Progress(done=now.step, total=now.steps, note=note))
 
     return tell
@@ -145,7 +144,7 @@ def _phases(job: Job, length: Length) -> list[tuple[str, TrainSettings]]:
         final_learning_rate=FINAL_LEARNING_RATE,
         warmup_steps=int(steps * WARMUP_SHARE),
         loss="l2",
-        weight_hr=ERROR_WEIGHT * TRUTH_SHARE,
+        weight_hr=0.0,
         weight_teacher=ERROR_WEIGHT,
         ema=AVERAGING,
         seed=job.seed,
@@ -167,7 +166,7 @@ def _phases(job: Job, length: Length) -> list[tuple[str, TrainSettings]]:
 def _with_charts(job: Job, teacher: nn.Module) -> list[Pair]:
     """The photographs and the charts: flat areas and hard edges must not be traded away.
 
-    A chart has no true picture, so the float network's own stands for it.
+    Nobody looks at the HR of a pair here; a chart's is the float network's, for its size.
     """
     drawn = []
     for _, chart in charts(CHART_PX, CHART_PX):
@@ -219,24 +218,20 @@ def _step_s(job: Job, student: nn.Module, teacher: nn.Module) -> float:
 
 
 class _Holdout:
-    """How a network's pictures compare with the float network's, on patches it did not learn."""
+    """How near a network's pictures are to the float network's, on patches it does not learn."""
 
     def __init__(self, teacher: nn.Module, job: Job) -> None:
-        rng = np.random.default_rng(job.seed + 1)
+        rng, scale = np.random.default_rng(job.seed + 1), job.contract.scale
         self.batches = []
         for _ in range(HOLDOUT_BATCHES):
-            pair = sample_batch(
-                job.holdout, scale=job.contract.scale, batch=2, lr_px=LR_PX, rng=rng
-            )
-            self.batches.append(tuple(torch.from_numpy(part) for part in pair))
-        self.float_db = self._psnr_db(teacher)
+            lr, _ = sample_batch(job.holdout, scale=scale, batch=2, lr_px=LR_PX, rng=rng)
+            picture = torch.from_numpy(lr)
+            with torch.no_grad():
+                self.batches.append((picture, teacher(picture).clamp(0, 1)))
 
-    def gain_db(self, module: nn.Module) -> float:
-        """PSNR of the module minus that of the float network, against the true pictures; pooled."""
-        return self._psnr_db(module) - self.float_db
-
-    def _psnr_db(self, module: nn.Module) -> float:
+    def agreement_db(self, module: nn.Module) -> float:
+        """PSNR in dB of the module's pictures against the teacher's, both cut to [0, 1]."""
         module.eval()
         with torch.no_grad():
-            errors = [((module(lr).clamp(0, 1) - hr) ** 2).mean() for lr, hr in self.batches]
+            errors = [((module(x).clamp(0, 1) - y) ** 2).mean() for x, y in self.batches]
         return float(-10 * torch.log10(torch.stack(errors).mean()))

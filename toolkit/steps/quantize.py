@@ -46,7 +46,7 @@ from toolkit.quant.view import GraphView, view, with_names
 if TYPE_CHECKING:
     from toolkit.train.patches import Pair
 
-VERSION = 6
+VERSION = 7
 TOOLS = ("numpy", "onnx", "onnxruntime")
 ROUNDING_RUNGS = ("rounding", "mixed", "qat")
 HOLDOUT_EVERY = 6  # of the calibration images one is kept to tell when training gains nothing
