@@ -85,8 +85,8 @@ def plan_ladder(
     ]
     last: Transformed | None = None
     for rung in tried:
-        asking = next(g for g in gates.values() if rung in rungs_to_try(step, g))
-        found = quantize(walk, recipe, at_rung(step, rung, asking), made)
+        asking = next(t for t in targets if rung in rungs_to_try(step, gates[t.name]))
+        found = quantize(walk, recipe, at_rung(step, rung, gates[asking.name], asking), made)
         if found is not None:
             last = found
         elif rung != tried[0]:
