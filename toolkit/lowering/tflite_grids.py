@@ -109,7 +109,8 @@ def scheme(
     spans = {t.name: known[t.spine] for t in moving if t.spine in known}
     _inherit(graph, spans)
     spans[graph.output] = (0.0, white)
-    integer = _integer(graph, spans, _bits_wanted(graph, float_nodes, widening), kinds)
+    wanted = _bits_wanted(graph, float_nodes, widening)
+    integer = _integer(graph, spans, wanted, kinds, alone=widening != "none")
     grids = {}
     for bits in (8, 16):
         places = [place for place, of in integer.items() if of == bits]
@@ -144,8 +145,14 @@ def _integer(
     spans: Mapping[str, _Span],
     wanted: Sequence[int],
     kinds: Collection[str],
+    *,
+    alone: bool,
 ) -> dict[int, int]:
-    """Operators that can run in integers, with the bits; a movement goes with what it moves."""
+    """Operators that can run in integers, with the bits; a movement goes with what it moves.
+
+    What has no weights follows an integer operator, unless it may run so `alone`: between float
+    ones it would round its inputs and its output for nothing. An NPU wants it even so.
+    """
     chosen: dict[int, int] = {}
     stored = {graph.input: min(wanted, default=8)}  # tensors that an integer operator makes
     known = set(spans)
@@ -167,6 +174,8 @@ def _integer(
             fits = data[0] in stored and op.options["low"] <= 0 <= op.options["high"]
         else:
             fits = op.kind in FIXED[8] or (op.kind in COMPUTES and out in known and not is_square)
+            if op.kind not in WEIGHTED and not alone:
+                fits = fits and not stored.keys().isdisjoint(data)
         if fits and (out in known or op.kind in MOVES | JOINS | set(FIXED[8])):
             chosen[place] = stored[out] = bits
             known.add(out)
