@@ -8,7 +8,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from quant_networks import CONTRACT, anchored, photographs, quantized, target, tensor
+from quant_networks import (
+    CONTRACT,
+    anchored,
+    photographs,
+    quantized,
+    tanh_network,
+    target,
+    tensor,
+)
 
 from toolkit import plugins
 from toolkit.images.decode import read_rgb
@@ -163,3 +171,13 @@ def test_weight_grid_keeps_every_rows_largest_weight():
     largest = weight.abs().amax((1, 2, 3))
     torch.testing.assert_close(made.abs().amax((1, 2, 3)), largest)
     assert (made - weight).abs().amax() <= largest.max() / 254 + 1e-6
+
+
+def test_nothing_is_rounded_before_a_curve_and_its_own_grid_stays(tmp_path):
+    network, plan, _ = quantized(tanh_network(), tmp_path / "q", rung="rounding")
+    graph = onnx.load(network.path)
+    made = rounding_network(graph, plan, SCHEME, white=1.0)
+    fixed = [m for m in made.module.modules() if isinstance(m, ActivationGrid)]
+    assert len(fixed) == 1  # behind the tanh; the picture behind the sigmoid is the tail
+    assert not fixed[0].growth.requires_grad
+    assert made.grids == {}

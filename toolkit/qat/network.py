@@ -16,7 +16,7 @@ from toolkit.model.bridge.probing import BatchedNetwork
 from toolkit.model.quant_plan import QuantPlan, TensorRange
 from toolkit.model.torch_bridge import to_module
 from toolkit.qat.grids import ActivationGrid, BiasShift, WeightGrid
-from toolkit.quant.anchors import picture_copies, residuals
+from toolkit.quant.anchors import moved_chain, picture_copies, residuals
 from toolkit.quant.carried import RoundedWeights, snapped
 from toolkit.quant.placement import place, tail_tensors
 from toolkit.quant.qdq import grid_of
@@ -25,6 +25,7 @@ from toolkit.quant.view import GraphView, view, with_names
 
 # Which axis of a layer's weight is its output: the one that has a step for each row.
 ROW_AXIS: Mapping[type[nn.Module], int] = {nn.Conv2d: 0, nn.Linear: 0}
+CURVES = ("Tanh", "Sigmoid")
 BIAS_SPAN = 0.1 / 255  # a bias moves in units of its output's span by this
 
 
@@ -53,12 +54,26 @@ def rounding_network(
     placement = place(graph, scheme, plan, white=white)
     anchored = {name for chain in residuals(graph) for name in chain}
     copies = picture_copies(graph, scheme.moves)  # exact, while their step is one grey level
-    untouched = copies | tail_tensors(graph, scheme) | anchored
+    untouched = copies | tail_tensors(graph, scheme) | anchored | _before_curves(graph, scheme)
     spans = {n: span for n, span in placement.grids.items() if n not in untouched}
     grids = _insert_grids(network, spans, scheme)
+    for name in _behind_curves(graph) & grids.keys():
+        grids.pop(name).growth.requires_grad_(False)
     layers = _round_layers(network, placement.kernels, graph, plan)
     network.recompile()
     return RoundingNetwork(module=module, layers=layers, grids=grids)
+
+
+def _before_curves(graph: GraphView, scheme: QdqScheme) -> set[str]:
+    """What a tanh or sigmoid reads. No runtime stores it on one 8-bit grid: ONNX Runtime and
+    OpenVINO fuse it in float, LiteRT has grids by groups of channels."""
+    read = [name for node in graph.nodes if node.op_type in CURVES for name in node.input]
+    return {each for name in read for each in (name, *moved_chain(graph, name, scheme.moves))}
+
+
+def _behind_curves(graph: GraphView) -> set[str]:
+    """What a curve makes lies on the curve's own grid, whose ends are exact."""
+    return {name for node in graph.nodes if node.op_type in CURVES for name in node.output}
 
 
 def _insert_grids(

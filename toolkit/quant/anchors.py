@@ -40,11 +40,11 @@ def residuals(graph: GraphView) -> list[list[str]]:
         if node.op_type != "Add" or node.output[0] not in tail or len(dynamic) != 2:
             continue
         if len(others) == 1 and len(node.input) == 2:
-            found.append(_moved_only(graph, others[0], scheme.moves))
+            found.append(moved_chain(graph, others[0], scheme.moves))
     return found
 
 
-def _moved_only(graph: GraphView, tensor: str, moves: frozenset[str]) -> list[str]:
+def moved_chain(graph: GraphView, tensor: str, moves: frozenset[str]) -> list[str]:
     """The tensor and those before it that become it by moving values, each read once."""
     chain = [tensor]
     while graph.only_consumer(chain[-1]) is not None:
