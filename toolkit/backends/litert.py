@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from toolkit.spec.target import Build, Target
 
 TOOLS = ("ai-edge-litert", "flatbuffers", "onnx", "onnxruntime", "onnxslim")
-VERSION = 7
+VERSION = 8
 # Two float runtimes add in different orders; a wrong lowering is off by a thousand times more.
 EQUAL = 1e-4
 

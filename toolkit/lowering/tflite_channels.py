@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from toolkit.lowering.tflite_editor import BINARY, UNARY, Editor
+from toolkit.lowering.tflite_repeats import permuted_concat
 from toolkit.lowering.tflite_source import Array, Node
 
 
@@ -115,6 +116,7 @@ _Rule = Callable[[Editor, Node, Array], Node | None]
 _RULES: dict[str, _Rule] = {
     "Conv": _permute_conv,
     "ConvTranspose": _permute_conv,
+    "Concat": permuted_concat,
     "Select": _permute_select,
     **dict.fromkeys(UNARY, _permute_unary),
     **dict.fromkeys(BINARY, _permute_binary),
