@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 
@@ -31,6 +31,12 @@ class QuantPlan:
     ranges: Mapping[str, TensorRange]
     float_nodes: tuple[str, ...] = ()
     channel_ranges: Mapping[str, tuple[TensorRange, ...]] = field(default_factory=dict)
+
+
+def with_copies(plan: QuantPlan, copies: Mapping[str, str]) -> QuantPlan:
+    """The plan in which each new tensor has the range of the old one, `copies` maps new to old."""
+    ranges = {new: plan.ranges[old] for new, old in copies.items() if old in plan.ranges}
+    return replace(plan, ranges={**plan.ranges, **ranges})
 
 
 def write_plan(plan: QuantPlan, path: Path) -> None:

@@ -20,12 +20,12 @@ from toolkit.quant.anchors import moved_chain, picture_copies, residuals
 from toolkit.quant.carried import RoundedWeights, snapped
 from toolkit.quant.placement import place, tail_tensors
 from toolkit.quant.qdq import grid_of
+from toolkit.quant.ranges import SATURATE
 from toolkit.quant.schemes import QdqScheme
 from toolkit.quant.view import GraphView, view, with_names
 
 # Which axis of a layer's weight is its output: the one that has a step for each row.
 ROW_AXIS: Mapping[type[nn.Module], int] = {nn.Conv2d: 0, nn.Linear: 0}
-CURVES = ("Tanh", "Sigmoid")
 BIAS_SPAN = 0.1 / 255  # a bias moves in units of its output's span by this
 
 
@@ -67,13 +67,13 @@ def rounding_network(
 def _before_curves(graph: GraphView, scheme: QdqScheme) -> set[str]:
     """What a tanh or sigmoid reads. No runtime stores it on one 8-bit grid: ONNX Runtime and
     OpenVINO fuse it in float, LiteRT has grids by groups of channels."""
-    read = [name for node in graph.nodes if node.op_type in CURVES for name in node.input]
+    read = [name for node in graph.nodes if node.op_type in SATURATE for name in node.input]
     return {each for name in read for each in (name, *moved_chain(graph, name, scheme.moves))}
 
 
 def _behind_curves(graph: GraphView) -> set[str]:
     """What a curve makes lies on the curve's own grid, whose ends are exact."""
-    return {name for node in graph.nodes if node.op_type in CURVES for name in node.output}
+    return {name for node in graph.nodes if node.op_type in SATURATE for name in node.output}
 
 
 def _insert_grids(

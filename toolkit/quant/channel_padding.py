@@ -9,16 +9,16 @@ times as long. A channel whose weights are all zero changes no other value, so t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from toolkit.model.quant_plan import QuantPlan
+from toolkit.model.quant_plan import QuantPlan, with_copies
 from toolkit.quant.carried import set_bias
 from toolkit.quant.real_work import note_real_work
-from toolkit.quant.view import Array, GraphView, attribute, copied, set_constant, view
+from toolkit.quant.view import Array, GraphView, attribute, copied, set_constant, with_nodes
 
 KEEPS_CHANNELS = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh")  # one value in, one value out
 MIXES_PLACES = ("Add", "Sub", "Mul")  # channel by channel
@@ -89,11 +89,7 @@ def with_fast_channels(
         _widen(state, node)
     if not state.added:
         return graph, plan
-    del state.model.graph.node[:]
-    del state.model.graph.value_info[:]
-    state.model.graph.node.extend(state.nodes)
-    ranges = {new: plan.ranges[old] for new, old in state.added.items() if old in plan.ranges}
-    return view(state.model), replace(plan, ranges={**plan.ranges, **ranges})
+    return with_nodes(state.model, state.nodes), with_copies(plan, state.added)
 
 
 def _widen(state: _Widening, node: onnx.NodeProto) -> None:

@@ -12,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 
 from toolkit.model.quant_plan import QuantPlan, TensorRange
+from toolkit.quant.ranges import SATURATE
 from toolkit.quant.view import GraphView
 
 WHOLE = TensorRange(low=-1.0, high=128 / 127)  # 127 steps in 1, so that -1, 0 and 1 are on the grid
 NEARLY_WHOLE = 1.99  # a curve that stays in less of [-1, 1] keeps its own, finer grid
 # Where the input is cut. tanh(3.2) = 0.9967 rounds to 1; a cut below 3.12 would round to less, and
 # every saturated value, that is most of the contrast, would come out too small.
-SATURATED = 3.2
+SATURATED = SATURATE["Tanh"].flat
 
 
 def with_whole_tanh(graph: GraphView, plan: QuantPlan) -> QuantPlan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,14 @@ def with_names(model: onnx.ModelProto) -> onnx.ModelProto:
     del named.graph.node[:]
     named.graph.node.extend(kept)
     return named
+
+
+def with_nodes(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> GraphView:
+    """`model` itself with these nodes in place of its own, indexed anew."""
+    del model.graph.node[:]
+    del model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    return view(model)
 
 
 def _picture_dependent(model: onnx.ModelProto) -> dict[str, int]:

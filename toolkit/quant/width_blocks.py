@@ -10,17 +10,17 @@ picture of one channel (H, W, 1) is (H, W / s, s). Widths that s does not divide
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from toolkit.model.quant_plan import QuantPlan
+from toolkit.model.quant_plan import QuantPlan, with_copies
 from toolkit.quant.carried import set_bias
 from toolkit.quant.real_work import note_real_work
-from toolkit.quant.view import Array, GraphView, attribute, copied, set_constant, view
+from toolkit.quant.view import Array, GraphView, attribute, copied, set_constant, with_nodes
 
 BLOCKS = (2, 4)
 LANES = 16  # output channels that a vector register holds, as int32
@@ -159,11 +159,7 @@ def with_width_blocks(
             state.nodes.append(node)
     if not state.added:
         return graph, plan
-    del state.model.graph.node[:]
-    del state.model.graph.value_info[:]
-    state.model.graph.node.extend(state.nodes)
-    ranges = {new: plan.ranges[old] for new, old in state.added.items() if old in plan.ranges}
-    return view(state.model), replace(plan, ranges={**plan.ranges, **ranges})
+    return with_nodes(state.model, state.nodes), with_copies(plan, state.added)
 
 
 def _picture_sized(graph: GraphView) -> set[str]:

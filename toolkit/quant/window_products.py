@@ -16,9 +16,9 @@ import onnx
 from onnx import helper
 
 from toolkit.model.quant_plan import QuantPlan
+from toolkit.quant.ranges import SATURATE
 from toolkit.quant.view import Array, GraphView, attribute, copied, set_constant, view
 
-CURVES = ("Tanh", "Sigmoid")
 LARGEST_WINDOW = 128  # values; the rows of windows are this many times as large as the picture
 TO_THE_END = 2**31 - 1
 
@@ -65,7 +65,7 @@ def _is_head(graph: GraphView, node: onnx.NodeProto) -> bool:
         return False
     reader = graph.only_consumer(node.output[0])
     weight = graph.constants.get(node.input[1])
-    if reader is None or reader.op_type not in CURVES or weight is None or weight.ndim != 4:
+    if reader is None or reader.op_type not in SATURATE or weight is None or weight.ndim != 4:
         return False
     plain = all(set(attribute(node, n, [1])) == {1} for n in ("strides", "dilations"))
     same = attribute(node, "auto_pad", b"NOTSET") == b"NOTSET" and attribute(node, "group", 1) == 1
