@@ -117,4 +117,42 @@ class Backend(Protocol):
         """What the runtime makes of the file, for the share of work that runs in INT8."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """One shell script that a device ran to its end, well or badly."""
+
+    code: int  # exit code; 128 + the signal's number where it was killed
+    stdout: bytes
+    stderr: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkOptions:
+    """What a user may change of a link; the rest is fixed and safe."""
+
+    connect_s: float = 10.0
+    accept_new_host: bool = False  # trust a host key that was never seen; never a changed one
+
+
+class Link(Protocol):
+    """links/NAME.py gives `open(address, options) -> Link` for URLs `NAME:address`.
+
+    Every method raises LinkLost where the device stopped answering (the same may work again) and
+    EnvironmentFailure or SecurityError where it cannot work, each with its own message.
+    """
+
+    url: str
+    is_emulated: bool  # its times mean nothing
+
+    def run(self, script: str, *, timeout_s: float, stdin: Path | bytes = b"") -> Finished:
+        """Run a POSIX sh script on the device, `stdin` streamed to it; a bad exit code is no
+        error."""
+
+    def push(self, local: Path, remote: str, *, timeout_s: float) -> None:
+        """Write a file's bytes to the path `remote` on the device, whose folder exists."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+
 Image = npt.NDArray[np.uint8]

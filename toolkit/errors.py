@@ -42,6 +42,10 @@ class EnvironmentFailure(ToolkitError):
     exit_code = 3
 
 
+class LinkLost(EnvironmentFailure):
+    """A device stopped answering in the middle; trying again may work."""
+
+
 class GateFailed(ToolkitError):
     """Everything worked; the result is not good enough."""
 

@@ -35,13 +35,16 @@ class Golden:
     """What one file must give for one input, to check a device with.
 
     Tensors are exactly what the file's `IoContract` says. `tolerance` is the largest absolute
-    difference allowed between stored output values: levels for integers, real values for floats.
+    difference between stored output values (levels for integers, real values for floats) that at
+    least `least_share` of them must keep, 0 to 1: INT8 kernels of two instruction sets may round
+    single products the other way.
     """
 
     file: str  # the artefact's name in the bundle
     input: Tensor
     output: Tensor
     tolerance: float
+    least_share: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -245,4 +248,13 @@ def _golden(path: Path, file: str, value: Mapping[str, Any]) -> Golden:
     tolerance = float(value["tolerance"])
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise ValueError(f"`tolerance` is `{tolerance}`")
-    return Golden(file=file, input=tensor("input"), output=tensor("output"), tolerance=tolerance)
+    least_share = float(value.get("least_share", 1.0))  # older manifests do not state it
+    if not 0 < least_share <= 1:
+        raise ValueError(f"`least_share` is `{least_share}`")
+    return Golden(
+        file=file,
+        input=tensor("input"),
+        output=tensor("output"),
+        tolerance=tolerance,
+        least_share=least_share,
+    )

@@ -149,7 +149,7 @@ def _check_measured(report: Report, entries: Sequence[Mapping[str, Any]]) -> Non
 
 
 def _put_golden(folder: Path, index: int, golden: Golden) -> dict[str, Any]:
-    entry: dict[str, Any] = {"tolerance": golden.tolerance}
+    entry: dict[str, Any] = {"tolerance": golden.tolerance, "least_share": golden.least_share}
     for side, tensor in (("input", golden.input), ("output", golden.output)):
         name = f"golden/{golden.file}.{index}.{side}.npy"
         (folder / name).parent.mkdir(exist_ok=True)

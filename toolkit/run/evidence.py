@@ -20,7 +20,8 @@ WORST_IMAGES = 4
 CROP_PX = 96
 GOLDEN_PX = 96  # edge of the golden input where the file leaves the size free
 # A device may round the last step the other way; a float device also adds in another order.
-INTEGER_TOLERANCE_LEVELS = 1.0
+LEVEL = 1 / 255  # of white
+INT8_LEAST_SHARE = 0.995  # of an INT8 file's pixels within one level, on any instruction set
 FLOAT_TOLERANCE = 2e-3  # of white: half a grey level
 
 
@@ -75,9 +76,24 @@ def golden_of(artefact: Artefact, validation: ImageSet, *, threads: int) -> Gold
         output = session.run(tensor)
     finally:
         session.close()
-    integer = artefact.contract.output.step is not None
-    tolerance = INTEGER_TOLERANCE_LEVELS if integer else FLOAT_TOLERANCE * image.white
-    return Golden(file=artefact.path.name, input=tensor, output=output, tolerance=tolerance)
+    tolerance, least_share = golden_tolerance(artefact)
+    return Golden(
+        file=artefact.path.name,
+        input=tensor,
+        output=output,
+        tolerance=tolerance,
+        least_share=least_share,
+    )
+
+
+def golden_tolerance(artefact: Artefact) -> tuple[float, float]:
+    """The largest difference of stored output values, and the share of them that must keep it."""
+    output, white = artefact.contract.output, artefact.contract.image.white
+    if artefact.precision != "int8":
+        return FLOAT_TOLERANCE * white, 1.0
+    if output.step is None:  # float32 that lies on grey levels, but for its last bits
+        return white * LEVEL * 1.01, INT8_LEAST_SHARE
+    return max(1.0, white * LEVEL / output.step), INT8_LEAST_SHARE
 
 
 def _tiled(picture: Image, repeats: tuple[int, int, int]) -> Image:

@@ -1,0 +1,42 @@
+"""What a test needs beyond the project's own packages: missing parts skip, or fail where required.
+
+`EDGESR_REQUIRE=ssh,browser,emulated` makes a missing part a failure, so that a build server cannot
+pass by skipping.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SSHD = Path("/usr/sbin/sshd")
+
+
+def _ssh() -> str:
+    missing = [name for name in ("ssh", "ssh-keygen") if shutil.which(name) is None]
+    return "Debian's openssh-server" if missing or not SSHD.exists() else ""
+
+
+def _browser() -> str:
+    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    return "Debian's chromium and chromium-driver" if missing else ""
+
+
+def _emulated() -> str:
+    missing = shutil.which("qemu-aarch64-static") is None
+    return "Debian's qemu-user-static and debootstrap" if missing or os.geteuid() != 0 else ""
+
+
+PARTS: dict[str, Callable[[], str]] = {"ssh": _ssh, "browser": _browser, "emulated": _emulated}
+
+
+def needs(part: str) -> pytest.MarkDecorator:
+    """A mark that skips a test where the part is missing; fails at once where it is required."""
+    missing = PARTS[part]()
+    if missing and part in os.environ.get("EDGESR_REQUIRE", "").split(","):
+        raise RuntimeError(f"EDGESR_REQUIRE names `{part}`, which needs {missing}")
+    return pytest.mark.skipif(bool(missing), reason=f"needs {missing}")

@@ -1,0 +1,1 @@
+"""Files on devices: pushed by digest, golden vectors first, then the clock."""
