@@ -46,7 +46,7 @@ GATES = Table(
         Field(
             name="latency_p90_ms",
             kind=Number(above=0, high=1_000_000),
-            help="90th percentile of the time of one inference on this host, at most.",
+            help="90th percentile of the time of one inference, on the device if one is named.",
             default=None,
         ),
         Field(
@@ -65,6 +65,12 @@ GATES = Table(
             name="int8_speedup",
             kind=Number(above=0, high=1000),
             help="How many times faster than the runtime's fastest float mode INT8 is, at least.",
+            default=None,
+        ),
+        Field(
+            name="coverage",
+            kind=Number(low=0, high=1),
+            help="Share of operators that ran on the unit the target names, at least.",
             default=None,
         ),
         Field(

@@ -15,6 +15,8 @@ from toolkit.spec.yaml_source import ScalarAt, Value, described, shown
 
 SAFE_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}"  # a folder's name and never a path
 
+URL = r"[a-z][a-z0-9]*:[!-~]*"  # a kind of link, a colon, an address without spaces
+
 
 class Kind(Protocol):
     """What one value may be."""
@@ -242,3 +244,23 @@ class PathTo:
         return {"type": "string", "minLength": 1} | (
             {"pattern": f"(?:{endings})$"} if endings else {}
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceUrl:
+    """A device: the name of a link, a colon, and where it is."""
+
+    def read(self, value: Value, name: str, folder: Path) -> str:
+        """The URL; its link exists, the device is not asked."""
+        wanted = "a device, such as `ssh://user@host` or `adb:SERIAL`"
+        if not isinstance(value, ScalarAt) or not re.fullmatch(URL, value.text):
+            raise refusal(name, wanted, value)
+        links = plugins.names("links")
+        link = value.text.split(":", 1)[0]
+        if link not in links:
+            raise refusal(name, wanted, value, plugins.did_you_mean(link, links))
+        return value.text
+
+    def schema(self) -> dict[str, Any]:
+        """Text of that form."""
+        return {"type": "string", "pattern": f"^(?:{URL})$"}

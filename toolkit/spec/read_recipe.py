@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import UserError
+from toolkit.plugins import did_you_mean
 from toolkit.spec.containers import raise_flat
 from toolkit.spec.fields import check_version
 from toolkit.spec.kinds import NAME, SAFE_NAME
@@ -40,6 +41,7 @@ def read_recipe(path: Path) -> Recipe:
         problems += _same_folder(values["data"], mapping)
         problems += _same_target(values["targets"], mapping)
         problems += _untrained(values["network"], values["steps"], mapping)
+        problems += _device_without_target(values["devices"], values["targets"], mapping)
     raise_flat(problems)
     return _recipe(name, path, values)
 
@@ -56,6 +58,7 @@ def _recipe(name: str, path: Path, values: dict[str, Any]) -> Recipe:
         targets=tuple(word for word, _ in values["targets"]),
         gates=values["gates"] or Gates(),
         measuring=values["measure"] or Measuring(),
+        devices=values["devices"],
         calibration=data["calibration"],
         validation=data["validation"],
         seed=values["seed"],
@@ -107,6 +110,21 @@ def _same_target(targets: Sequence[tuple[str, Target]], mapping: MappingAt) -> l
             hint="each target has a folder of that name for its results",
         )
         for name in twice
+    ]
+
+
+def _device_without_target(
+    devices: Mapping[str, str], targets: Sequence[tuple[str, Target]], mapping: MappingAt
+) -> list[UserError]:
+    names = [target.name for _, target in targets]
+    return [
+        UserError(
+            f"`devices` names `{name}`, which is no target of this recipe",
+            where=_place_of(mapping, "devices"),
+            hint=did_you_mean(name, names),
+        )
+        for name in devices
+        if name not in names
     ]
 
 

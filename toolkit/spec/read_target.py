@@ -78,6 +78,7 @@ def _target(path: Path, values: dict[str, Any]) -> Target:
             "channel_multiple": limits.channel_multiple,
         },
         limit_facts=facts,
+        units=values["units"],
     )
 
 

@@ -50,6 +50,7 @@ class Gates:
     size_kb: float | None = None
     int8_macs_share: float | None = None  # at least; held against LEAST_INT8_SHARE where None
     int8_speedup: float | None = None  # at least: p50 of the fastest float mode over INT8
+    coverage: float | None = None  # at least: operators on the unit that the target names, 0 to 1
     npu_operators_off: int | None = None  # that stay on the CPU beside an NPU
     npu_sram_kb: float | None = None
     npu_cycles: int | None = None
@@ -57,7 +58,7 @@ class Gates:
 
 @dataclass(frozen=True, kw_only=True)
 class Measuring:
-    """How latency is taken on this host."""
+    """How latency is taken, on this host or on the device that the recipe names."""
 
     threads: int = 2
     min_runs: int = 100
@@ -76,6 +77,7 @@ class Recipe:
     targets: tuple[str, ...]
     gates: Gates
     measuring: Measuring
+    devices: Mapping[str, str] = field(default_factory=dict)  # target -> URL; else this host
     calibration: Path | None = None  # a folder; None: the shipped photographs
     validation: Path | None = None
     seed: int = 0

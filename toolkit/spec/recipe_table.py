@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import UserError
-from toolkit.spec.containers import ListOf, OneKeyOf
+from toolkit.spec.containers import ListOf, OneKeyOf, Words
 from toolkit.spec.fields import Field, Table
 from toolkit.spec.gate_table import GATES
-from toolkit.spec.kinds import NAME, Exactly, Number, PathTo, Text
+from toolkit.spec.kinds import NAME, SAFE_NAME, DeviceUrl, Exactly, Number, PathTo, Text
 from toolkit.spec.network_source import NETWORK
 from toolkit.spec.read_target import read_target
 from toolkit.spec.recipe import Measuring, StepSpec
@@ -170,5 +170,11 @@ RECIPE = Table(
             default=None,
         ),
         Field(name="measure", kind=MEASURE, help="How latency is taken.", default=None),
+        Field(
+            name="devices",
+            kind=Words(item=DeviceUrl(), pattern=SAFE_NAME, wanted="a target of this recipe"),
+            help="Where each target is measured, `TARGET: ssh://user@host`; else this host.",
+            default={},
+        ),
     ),
 )

@@ -12,6 +12,10 @@ Scheme = Literal[
 ]
 
 
+# Units as runtimes name them, where a target names none.
+USUAL_UNITS: Mapping[str, str] = {"litert": "XNNPACK", "tensorrt": "GPU"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """One fact about a device, with where it was read."""
@@ -82,3 +86,8 @@ class Target:
     facts: Mapping[str, Any]
     # by the name of a limit (`max_rank`) or operator (`Resize`, `Resize[mode=cubic]`)
     limit_facts: Mapping[str, LimitFact] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)  # backend -> unit that does the work
+
+    def unit_of(self, backend: str) -> str:
+        """The compute unit that must carry a backend's files, as runtimes call it."""
+        return self.units.get(backend, USUAL_UNITS.get(backend, "CPU"))

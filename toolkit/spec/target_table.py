@@ -212,6 +212,16 @@ TARGET = Table(
             default=(),
         ),
         Field(
+            name="units",
+            kind=Words(
+                item=Text(choices=("CPU", "XNNPACK", "GPU", "NPU", "DLA")),
+                pattern=r"[a-z]+",
+                wanted="a backend, such as `litert`",
+            ),
+            help="Compute unit that must do a backend's work, for the gate `coverage`.",
+            default={},
+        ),
+        Field(
             name="gates",
             kind=GATES,
             help="Limits for recipes that state none.",

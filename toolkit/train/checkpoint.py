@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
-    best: dict[str, torch.Tensor]  # empty where the last weights are kept, not the best ones
-    best_db: float
-    waited: int  # validations since the best one
+    # Empty where the last weights are kept, not the best ones; states of version 0.1 have none.
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_db: float = -math.inf
+    waited: int = 0  # validations since the best one
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
