@@ -14,7 +14,7 @@ Plane = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crop:
-    """One window of one image: the original, the float output, the file's output.
+    """One window of one image: the original, the float output, the file's output, the input.
 
     Pictures are uint8, (h, w) luma or (h, w, 3) RGB, all of one shape.
     The place is in output pixels.
@@ -27,6 +27,8 @@ class Crop:
     original: Plane
     reference: Plane
     measured: Plane
+    low: Plane | None = None  # the input: each of its pixels as a block, so that the boxes agree
+    against: str = "float network"  # what `reference` is the picture of
 
     @property
     def difference(self) -> Plane:
@@ -47,12 +49,15 @@ def worst_crops(
     size_px: int,
     *,
     file: str = "",
+    lr: Mapping[str, Plane] | None = None,
+    against: str = "float network",
 ) -> list[Crop]:
     """The `n` windows with the largest mean squared difference, largest first.
 
     The three mappings go from image name to its picture, uint8, (H, W) or (H, W, 3), of one shape
     per image. Windows are `size_px` square, smaller where the image is, and never overlap. To show
     more than one picture, each image gives at most its even share of windows, rounded up.
+    `lr` has the input of each image, a whole number of times smaller, for the crops to show.
     Raises ValueError where names or shapes differ.
     """
     _check_same(hr, reference_planes, measured_planes)
@@ -72,10 +77,20 @@ def worst_crops(
                 original=original,
                 reference=reference,
                 measured=measured,
+                low=None if lr is None else _enlarged(lr[name], planes[0].shape[0])[cut].copy(),
+                against=against,
             )
             found.append((error, crop))
     found.sort(key=lambda pair: (-pair[0], pair[1].image, pair[1].top_px, pair[1].left_px))
     return [crop for _, crop in found[:n]]
+
+
+def _enlarged(lr: Plane, height: int) -> Plane:
+    """Each pixel as a square block, so that the picture is `height` high."""
+    scale, rest = divmod(height, lr.shape[0])
+    if rest:
+        raise ValueError(f"{height} rows are not a multiple of the input's {lr.shape[0]}")
+    return lr.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _absolute_difference(a: Plane, b: Plane) -> Plane:
