@@ -19,7 +19,7 @@ class ImageScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Wall time of one inference on this host, first runs left out."""
+    """Wall time of one inference, first runs left out."""
 
     p50_ms: float
     p90_ms: float
@@ -29,6 +29,8 @@ class Latency:
     height_px: int
     width_px: int
     peak_memory_mb: float
+    device: str = ""  # the URL of the device; "": this host
+    unstable: tuple[str, ...] = ()  # why the time cannot be trusted; empty: it can
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,8 @@ class Measured:
     int8_operators_share: float
     int8_macs_share: float
     npu: NpuUse | None = None  # of files that are compiled for one
+    # share of operators on the compute unit that the target names, 0 to 1; None: nobody looked
+    coverage: float | None = None
 
     @property
     def psnr_db(self) -> float:

@@ -95,9 +95,13 @@ def _measured(value: Mapping[str, Any]) -> Measured:
         ImageScore(name=i["name"], psnr_db=float(i["psnr_db"]), ssim=float(i["ssim"]))
         for i in value["images"]
     )
-    latency = Latency(**value["latency"]) if value["latency"] is not None else None
+    latency = _latency(value["latency"]) if value["latency"] is not None else None
     npu = npu_use(value["npu"]) if value.get("npu") else None
     return Measured(**{**value, "images": images, "latency": latency, "npu": npu})
+
+
+def _latency(value: Mapping[str, Any]) -> Latency:
+    return Latency(**{**value, "unstable": tuple(value.get("unstable", ()))})
 
 
 def _drop(split: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def _at_least(
 
 
 def content_gates(gates: Gates) -> Gates:
-    """Those that the bytes of a file decide, without a clock."""
-    return replace(gates, latency_p90_ms=None, int8_speedup=None)
+    """Those that the bytes of a file decide, without running it on the device."""
+    return replace(gates, latency_p90_ms=None, int8_speedup=None, coverage=None)
 
 
 def picture_gates(gates: Gates) -> Gates:
@@ -82,6 +82,9 @@ def judge(
         verdicts.append(_at_most("latency_p90_ms", file, p90_ms, gates.latency_p90_ms, "ms"))
     if gates.size_kb is not None:
         verdicts.append(_at_most("size_kb", file, measured.size_kb, gates.size_kb, "kB"))
+    if gates.coverage is not None:
+        found = float("nan") if measured.coverage is None else measured.coverage
+        verdicts.append(_at_least("coverage", file, found, gates.coverage, "at least"))
     if measured.precision == "int8":
         verdicts += _int8(gates, measured, speed_up, layers)
     return verdicts

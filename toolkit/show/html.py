@@ -26,6 +26,7 @@ from toolkit.show.rows import (
     computed_in,
     file_rows,
     headline,
+    is_share,
     number,
     percent,
     quantity,
@@ -124,7 +125,7 @@ def gate_bar(verdict: Verdict) -> Bar | None:
     """How much of a limit is used; None where a number or a scale is missing."""
     if not math.isfinite(verdict.value) or verdict.limit <= 0:
         return None
-    share = verdict.gate in AT_LEAST and verdict.gate.endswith("_share")
+    share = verdict.gate in AT_LEAST and is_share(verdict.gate)
     fill = verdict.value if share else verdict.value / verdict.limit * LIMIT_MARK
     mark = verdict.limit if share else LIMIT_MARK
     return Bar(fill=round(100 * min(max(fill, 0.0), 1.0), 1), limit=round(100 * mark, 1))

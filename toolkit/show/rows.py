@@ -10,7 +10,7 @@ from toolkit.report import Drop, Measured, NpuUse, Report, Verdict, psnr_drop
 
 STOOD_IN_FOR = "tensorrt"  # the backend whose files another runtime computes on this host
 # the other gates are ceilings
-AT_LEAST = frozenset({"int8_macs_share", "int8_operators_share", "int8_speedup"})
+AT_LEAST = frozenset({"int8_macs_share", "int8_operators_share", "int8_speedup", "coverage"})
 TIMES = "x"  # the unit of a ratio, written without a space
 SENTENCES = {
     "psnr_drop_db.mean": "loses {value} on average, {bound}",
@@ -18,6 +18,7 @@ SENTENCES = {
     "latency_p90_ms": "takes {value} at p90, {bound}",
     "size_kb": "is {value} large, {bound}",
     "int8_macs_share": "does {value} of its multiply-accumulates in INT8, {bound}",
+    "coverage": "runs {value} of its operators on the unit that the target names, {bound}",
     "int8_speedup": "is {value} as fast as the fastest float mode, {bound}",
     "npu_operators_off": "leaves {value} to the CPU, {bound}",
     "npu_sram_kb": "needs {value} of SRAM on the NPU, {bound}",
@@ -33,6 +34,11 @@ class FileRow:
     total: Drop
     parts_db: Mapping[str, float]  # what each stage cost on average, such as "conversion"
     speed_up: float | None  # p50 of true float32 on the same runtime over this file's p50
+
+
+def is_share(gate: str) -> bool:
+    """Whether a gate's value is a share from 0 to 1, shown as a percentage."""
+    return gate == "coverage" or gate.endswith("_share")
 
 
 def number(value: float, digits: int) -> str:
@@ -55,7 +61,7 @@ def percent(share: float) -> str:
 
 def quantity(verdict: Verdict) -> str:
     """A gate's value with its unit."""
-    if verdict.gate.endswith("_share"):
+    if is_share(verdict.gate):
         return percent(verdict.value)
     if verdict.unit == TIMES:
         return f"{number(verdict.value, 2)}{TIMES}"
@@ -66,7 +72,7 @@ def quantity(verdict: Verdict) -> str:
 def bound(verdict: Verdict) -> str:
     """The limit in words, such as `at most 0.300 dB`."""
     side = "at least" if verdict.gate in AT_LEAST else "at most"
-    if verdict.gate.endswith("_share"):
+    if is_share(verdict.gate):
         return f"{side} {percent(verdict.limit)}"
     gap = "" if verdict.unit == TIMES else " "
     return f"{side} {verdict.limit:.6g}{gap}{verdict.unit}".rstrip()
