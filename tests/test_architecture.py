@@ -18,6 +18,7 @@ RANK = {
     "metrics": 3, "report": 3,
     "benchmark": 3.3, "links": 3.3,
     "validation": 3.6,
+    "latency": 3.8,
     "archs": 4, "train": 4, "quant": 4, "lowering": 4,
     "qat": 4.5,  # training on the grids of quant
     "steps": 5, "backends": 5,

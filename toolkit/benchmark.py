@@ -91,6 +91,7 @@ class FileTiming:
     stability: Stability
     units: tuple[UnitUse, ...]
     conditions: tuple[Mapping[str, Any], ...]  # before, during, after; one per round
+    problem: str = ""  # why it was not timed, a sentence without a full stop; "" where it was
 
 
 @dataclass(frozen=True, kw_only=True)

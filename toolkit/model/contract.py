@@ -66,6 +66,14 @@ class IoContract:
         return asdict(self)
 
 
+def input_size(spec: TensorSpec, free_px: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """Height and width to run a file at: its own where fixed, else `free_px` rounded down."""
+    rows, columns = (2, 3) if spec.layout == "nchw" else (1, 2)
+    height = spec.shape[rows] or free_px[0] // multiple * multiple
+    width = spec.shape[columns] or free_px[1] // multiple * multiple
+    return height, width
+
+
 def image_contract(value: dict[str, Any]) -> ImageContract:
     """Read what `dataclasses.asdict` wrote of an `ImageContract`."""
     return ImageContract(**value)

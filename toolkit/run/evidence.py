@@ -11,8 +11,8 @@ from toolkit.images.resize import low_resolution
 from toolkit.images.sets import ImageSet, read_picture
 from toolkit.images.tiles import to_tensor, upscale_rgb
 from toolkit.metrics.protocol import network_planes, protocol_pair
+from toolkit.model.contract import input_size
 from toolkit.report import ImageScore
-from toolkit.run.measure import input_size
 from toolkit.run.score import Scored, tileable
 from toolkit.show.crops import Crop, worst_crops
 

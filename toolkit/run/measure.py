@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +10,14 @@ import numpy as np
 
 from toolkit import plugins
 from toolkit.contracts import Artefact, Session, Tensor
-from toolkit.model.contract import TensorSpec
+from toolkit.latency import percentile_ms
+from toolkit.model.contract import TensorSpec, input_size
 from toolkit.spec.recipe import Measuring
 
 ROUND_RUNS = 10  # timed runs of one file before the next one gets its turn
 WARM_RUNS = 2  # untimed ones at the start of each turn: caches and clocks settle
 BUDGET_S_PER_FILE = 20.0  # a network that takes seconds per frame is not run a hundred times
 SLOW_NS = 1e9  # within a run as long as this caches and clocks have settled
-NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +44,7 @@ class Samples:
 
     def percentile_ms(self, share: float) -> float:
         """Nearest-rank percentile in milliseconds; share from 0 to 100."""
-        ordered = sorted(self.nanoseconds)
-        rank = max(1, math.ceil(share / 100 * len(ordered)))
-        return ordered[rank - 1] / NS_PER_MS
-
-
-def input_size(spec: TensorSpec, free_px: tuple[int, int], multiple: int) -> tuple[int, int]:
-    """Height and width to time a file at: its own where fixed, else `free_px` rounded down."""
-    rows, columns = (2, 3) if spec.layout == "nchw" else (1, 2)
-    height = spec.shape[rows] or free_px[0] // multiple * multiple
-    width = spec.shape[columns] or free_px[1] // multiple * multiple
-    return height, width
+        return percentile_ms(self.nanoseconds, share)
 
 
 def noise_tensor(spec: TensorSpec, height: int, width: int, channels: int, white: float) -> Tensor:
