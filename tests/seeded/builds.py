@@ -1,0 +1,202 @@
+"""Good builds: bundles that `edgesr run` makes, small ones, with a scripted clock.
+
+Only the clock is not real: whether INT8 is packed must not depend on what else this machine does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import yaml
+
+from seeded import networks
+from seeded.networks import Kind
+from toolkit import __version__
+from toolkit.cli import main
+from toolkit.digest import sha256_file
+from toolkit.images.decode import read_rgb, write_png
+from toolkit.images.sets import shipped_folder
+from toolkit.run.measure import Samples, artefact_input
+from toolkit.spec.read_target import target_folders
+
+HERE = Path(__file__).parent
+PICTURE_PX = (132, 120)  # height, width of the HR pictures: multiples of 2, 3 and 4
+PICTURES = 4
+CALIBRATION_PX = 192
+STUDENT = Kind(name="student", color="luma")  # the reference network; nothing is fitted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """One network for one target."""
+
+    kind: Kind
+    target: str
+    tile: tuple[int, int] | None = None  # None: as the target says
+    gates: tuple[float, float] = (0.10, 0.30)  # mean and worst drop in dB, as targets ship
+
+    @property
+    def name(self) -> str:
+        tile = "" if self.tile is None else f"-{self.tile[0]}x{self.tile[1]}"
+        return f"{self.kind.name}-{self.target}{tile}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A build that lies on the disk."""
+
+    build: Build
+    bundle: Path
+    network: Path  # what was handed in
+    pictures: Path  # HR, none of them used for calibration
+
+
+def _rgb(**changes) -> Kind:
+    return Kind(**{"name": "rgb", **changes})
+
+
+RGB = _rgb()
+SMALL_TILE = (32, 40)  # LR pictures are larger at x2, so that every picture has seams
+GOOD = (
+    Build(kind=STUDENT, target="generic-cpu"),
+    Build(kind=STUDENT, target="intel-n100"),
+    Build(kind=STUDENT, target="raspberry-pi-5", tile=(48, 48)),
+    Build(kind=STUDENT, target="jetson-orin-nano"),
+    Build(kind=RGB, target="generic-cpu"),
+    Build(kind=RGB, target="intel-n100"),
+    Build(kind=RGB, target="raspberry-pi-5", tile=SMALL_TILE),
+    Build(kind=RGB, target="intel-n100", tile=SMALL_TILE),
+    Build(kind=_rgb(name="bgr", color="bgr"), target="intel-n100"),
+    Build(kind=_rgb(name="bgr", color="bgr"), target="raspberry-pi-5", tile=SMALL_TILE),
+    Build(kind=_rgb(name="rgb255", white=255.0, clip=True), target="generic-cpu"),
+    Build(kind=_rgb(name="rgb255", white=255.0, clip=True), target="raspberry-pi-5", tile=(40, 40)),
+    Build(kind=_rgb(name="rgb-x3", scale=3), target="intel-n100"),
+    Build(kind=_rgb(name="luma-x3", scale=3, color="luma", features=8), target="android-npu"),
+    Build(kind=_rgb(name="resize-x4", scale=4, anchor="resize"), target="generic-cpu"),
+    Build(kind=_rgb(name="tanh", activation="Tanh"), target="raspberry-pi-5", tile=SMALL_TILE),
+    Build(kind=_rgb(name="prelu", activation="PRelu"), target="intel-n100"),
+    Build(kind=_rgb(name="skip", depth=2, skip=True), target="generic-cpu"),
+    Build(kind=_rgb(name="edge", edge=True), target="intel-n100"),
+    Build(kind=_rgb(name="clip", clip=True), target="artpec-8", tile=SMALL_TILE),
+)
+
+_RECIPE = {
+    "version": 1,
+    "steps": [{"quantize": {"patches": 24, "patch_px": 48, "train_minutes": 0}}],
+    "measure": {"threads": 1, "min_runs": 10, "min_s": 0.1, "input_px": [48, 64]},
+}
+
+
+def make(build: Build, root: Path | None = None) -> Made:
+    """The bundle of a build, made once per content of toolkit, tests and build."""
+    root = root or Path(tempfile.gettempdir()) / f"edgesr-seeded-{os.getuid()}"
+    folder = root / f"{build.name}-{_key(build)}"
+    made = Made(
+        build=build,
+        bundle=folder / "out" / _stem(build) / build.target,
+        network=folder / f"{_stem(build)}.onnx",
+        pictures=folder / "validation",
+    )
+    if not (folder / "done").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        _run(build, folder)
+        (folder / "done").touch()
+    return made
+
+
+def _stem(build: Build) -> str:
+    return build.kind.name
+
+
+def _key(build: Build) -> str:
+    """Changes with the build, the toolkit's sources and how builds are made here."""
+    package = Path(main.__code__.co_filename).parent
+    sources = [*sorted(package.rglob("*.py")), HERE / "builds.py", HERE / "networks.py"]
+    digest = hashlib.sha256(repr((build, __version__)).encode())
+    for source in sources:
+        if source.parent.name not in ("show", "commands", "measure", "links", "validate"):
+            digest.update(sha256_file(source).encode())
+    return digest.hexdigest()[:16]
+
+
+def _run(build: Build, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for split, side in (("calibration", (CALIBRATION_PX,) * 2), ("validation", PICTURE_PX)):
+        write_pictures(folder / split, split, side)
+    recipe = folder / f"{_stem(build)}.yaml"
+    recipe.write_text(yaml.safe_dump(_recipe(build, folder)))
+    out, talk = ["--out", str(folder / "out"), "--cache", str(folder / "cache")], io.StringIO()
+    with scripted_clock(), contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+        code = main(["run", str(recipe), *out])
+    if code:
+        raise RuntimeError(f"{build.name} is no good build, exit {code}:\n{talk.getvalue()}")
+    shutil.rmtree(folder / "cache")
+
+
+def _recipe(build: Build, folder: Path) -> dict:
+    kind = build.kind
+    network = {"reference": "student"}
+    if kind != STUDENT:
+        path = networks.write(kind, folder)
+        network = {"file": path.name, "scale": kind.scale, "color": kind.color, "white": kind.white}
+    return {
+        **_RECIPE,
+        "name": _stem(build),
+        "network": network,
+        "targets": [_target(build, folder)],
+        "data": {"calibration": "calibration", "validation": "validation"},
+        "gates": {"psnr_drop_db": dict(zip(("mean", "worst"), build.gates, strict=True))},
+    }
+
+
+def _target(build: Build, folder: Path) -> str:
+    """The target's name, or a copy of its file with another tile."""
+    if build.tile is None:
+        return build.target
+    name = f"{build.target}.yaml"
+    shipped = next(place / name for place in target_folders() if (place / name).is_file())
+    target = yaml.safe_load(shipped.read_text())
+    for one in target["builds"]:
+        if one["backend"] in ("litert", "openvino"):
+            one["tile"] = list(build.tile)
+    path = folder / name
+    path.write_text(yaml.safe_dump(target))
+    return str(path)
+
+
+def write_pictures(folder: Path, split: str, sides: tuple[int, int]) -> None:
+    """The middles of the photographs that ship, as PNG."""
+    folder.mkdir(parents=True)
+    paths = sorted((shipped_folder() / split).glob("*.webp"))
+    for path in paths[:: len(paths) // PICTURES][:PICTURES]:
+        rgb = read_rgb(path)
+        top, left = ((whole - side) // 2 for whole, side in zip(rgb.shape, sides, strict=False))
+        write_png(folder / f"{path.stem}.png", rgb[top : top + sides[0], left : left + sides[1]])
+
+
+@contextlib.contextmanager
+def scripted_clock() -> Iterator[None]:
+    """INT8 files take half as long as float ones, and nothing is timed."""
+
+    def timed(artefacts, measuring, pace=None):
+        found = []
+        for artefact in artefacts:
+            _, height, width = artefact_input(artefact, measuring.input_px)
+            time_ns = 1_000_000 if artefact.precision == "int8" else 2_000_000
+            found.append(Samples(nanoseconds=(time_ns,) * 10, height_px=height, width_px=width))
+        return found
+
+    with (
+        patch("toolkit.run.assemble.time_interleaved", timed),
+        patch("toolkit.run.attempt.time_interleaved", timed),
+    ):
+        yield
