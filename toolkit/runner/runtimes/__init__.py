@@ -1,0 +1,1 @@
+"""One module per runtime, each as `toolkit.runner.session.Runtime` says."""

@@ -1,0 +1,105 @@
+"""TFLite files in LiteRT with XNNPACK, its default on CPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from toolkit.runner.failure import Failure, failure_of
+from toolkit.runner.session import Executed, Opening
+
+if TYPE_CHECKING:
+    from toolkit.runner.session import Tensor
+
+# The successor first; the two older packages have the same interpreter under other names.
+PACKAGES = (
+    ("ai-edge-litert", "ai_edge_litert.interpreter"),
+    ("tflite-runtime", "tflite_runtime.interpreter"),
+    ("tensorflow", "tensorflow.lite"),
+)
+
+
+def library() -> tuple[str, Any]:
+    """Distribution and module with the first `Interpreter` that is installed."""
+    problems = []
+    for distribution, module in PACKAGES:
+        try:
+            return distribution, importlib.import_module(module)
+        except ImportError as error:
+            problems.append(f"{distribution}: {error}")
+    raise Failure("missing", f"no LiteRT interpreter: {'; '.join(problems)}")
+
+
+def version() -> tuple[str, str]:
+    """See `Runtime`."""
+    distribution, _ = library()
+    return distribution, metadata.version(distribution)
+
+
+@dataclass
+class LiteRtSession:
+    """See `Session`."""
+
+    interpreter: Any
+    input: int
+    output: int
+
+    def run(self, tensor: Tensor) -> Tensor:
+        """One input tensor to a fresh output tensor, both as the file stores them."""
+        self.interpreter.set_tensor(self.input, tensor)
+        self.interpreter.invoke()
+        result: Tensor = self.interpreter.get_tensor(self.output)
+        return result
+
+    def close(self) -> None:
+        """Drop the interpreter and with it the runtime's memory."""
+        self.interpreter = None
+
+
+def open(opening: Opening) -> LiteRtSession:
+    """Load a TFLite file. Raises Failure where LiteRT does not take it."""
+    interpreter = _interpreter(opening)
+    return LiteRtSession(
+        interpreter=interpreter,
+        input=interpreter.get_input_details()[0]["index"],
+        output=interpreter.get_output_details()[0]["index"],
+    )
+
+
+def _interpreter(opening: Opening) -> Any:
+    _, module = library()
+    try:
+        with _quiet():
+            interpreter = module.Interpreter(
+                model_path=str(opening.path), num_threads=opening.threads
+            )
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise failure_of(error, "load") from error
+    return interpreter
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """LiteRT writes to file descriptor 2 from C++ when it makes a delegate; keep that away."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def operators(opening: Opening, tensor: Tensor) -> Sequence[Executed]:
+    """See `Runtime`."""
+    return []

@@ -1,0 +1,83 @@
+"""OpenVINO IR on the CPU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.runner.failure import Failure, failure_of
+from toolkit.runner.session import Executed, Opening
+
+if TYPE_CHECKING:
+    from toolkit.runner.session import Tensor
+
+# without the hint "float" runs in bfloat16 wherever the CPU has it
+HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16", "float16": "f16"}
+
+
+def library() -> Any:
+    """The module without its telemetry package, which would send on import."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as error:
+        raise Failure("missing", f"openvino cannot be imported: {error}") from error
+    return openvino
+
+
+def version() -> tuple[str, str]:
+    """See `Runtime`."""
+    return "openvino", str(library().__version__)
+
+
+def read(path: Path) -> Any:
+    """An IR as a model that can still be reshaped. Raises Failure where it is refused."""
+    try:
+        return library().Core().read_model(path)
+    except (RuntimeError, MemoryError) as error:
+        raise failure_of(error, "load") from error
+
+
+def compiled(model: Any, precision: str, threads: int, *, profiled: bool = False) -> Any:
+    """A model compiled for latency on the CPU. Raises Failure where it cannot be."""
+    properties = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "PERF_COUNT": profiled,
+    }
+    try:
+        return library().Core().compile_model(model, "CPU", properties)
+    except (RuntimeError, MemoryError) as error:
+        raise failure_of(error, "load") from error
+
+
+@dataclass
+class OpenvinoSession:
+    """See `Session`."""
+
+    request: Any
+
+    def run(self, tensor: Tensor) -> Tensor:
+        """One input tensor to a fresh output tensor, both as the file stores them."""
+        result: Tensor = self.request.infer([tensor], share_inputs=True)[0].copy()
+        return result
+
+    def close(self) -> None:
+        """Drop the request and with it the compiled network."""
+        self.request = None
+
+
+def open(opening: Opening) -> OpenvinoSession:
+    """What is not INT8 is computed in the precision that is stated, in true float32 by default."""
+    network = compiled(read(opening.path), opening.precision, opening.threads)
+    return OpenvinoSession(request=network.create_infer_request())
+
+
+def operators(opening: Opening, tensor: Tensor) -> Sequence[Executed]:
+    """See `Runtime`."""
+    return []
