@@ -158,13 +158,7 @@ def _add_bundle_commands(commands: Commands) -> None:
     bench.add_argument(
         "--size", default="360x640", help="HEIGHTxWIDTH for files of free size (360x640)"
     )
-    validate = _command(
-        commands, "validate", "measure a bundle's pictures again",
-        "validate out/jetson/jetson-orin-nano --data photos/",
-    )  # fmt: skip
-    validate.add_argument("bundle", type=Path)
-    validate.add_argument("--data", type=Path, help="a folder of HR pictures (the shipped ones)")
-    validate.add_argument("--threads", type=int, default=2)
+    _add_validate(commands)
     upscale = _command(
         commands, "upscale", "upscale a picture, a folder of them, or a video",
         "upscale street.png street-x2.png --bundle out/intel/intel-n100",
@@ -174,3 +168,28 @@ def _add_bundle_commands(commands: Commands) -> None:
     upscale.add_argument("--bundle", type=Path, required=True)
     upscale.add_argument("--file", help="which file of the bundle (the INT8 one)")
     upscale.add_argument("--threads", type=int, default=2)
+
+
+def _add_validate(commands: Commands) -> None:
+    validate = _command(
+        commands, "validate", "is a bundle, or one file, as good as the float network?",
+        "validate out/jetson/jetson-orin-nano --data photos/ --html qa.html",
+    )  # fmt: skip
+    add = validate.add_argument
+    add("subject", type=Path, metavar="BUNDLE|FILE", help="a bundle, or an .onnx, .tflite, .xml")
+    add("--data", type=Path, metavar="DIR", help="HR pictures (the shipped ones)")
+    add("--lr", type=Path, metavar="DIR", help="their LR pictures (made from HR)")
+    add("--own-lr", action="store_true", help="accept LR of another kernel, as another protocol")
+    add("--scale", type=int, help="of a bare file: 2, 3 or 4")
+    add("--reference", type=Path, metavar="FILE", help="the float network as .onnx")
+    add("--color", choices=("rgb", "bgr", "luma"), help="of a bare file (probed)")
+    add("--white", type=float, choices=(1.0, 255.0), help="of a bare file (probed)")
+    add("--budget", action="append", metavar="STAGE=MEAN,WORST", help="dB a stage may lose")
+    add("--images", type=int, metavar="N", help="only the first N pictures")
+    add("--threads", type=int, default=2)
+    add("--device", metavar="URL", help="local:, ssh://USER@HOST, adb:SERIAL, emulated:aarch64")
+    add("--wait", type=float, default=0.0, metavar="S", help="seconds, for a device that is busy")
+    add("--accept-new-host", action="store_true", help="trust a host key never seen before")
+    add("--bench", type=Path, metavar="FILE", help="a benchmark's JSON, for the page and JUnit")
+    for kind in ("csv", "junit", "html"):
+        add(f"--{kind}", type=Path, metavar="FILE", help=f"write {kind.upper()} there as well")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -47,10 +48,15 @@ class Comparison:
     max_error_levels: int  # largest difference of the two pictures
     within_one_share: float  # pixels whose levels differ by at most one, 0 to 1
     bias_levels: float  # mean signed difference, file minus reference
+    inner_rms_levels: float = 0.0  # root mean square of the difference away from the border
+    border_rms_levels: float = 0.0  # the same in the band along the picture's border
+    wrapped_px: int = 0  # values that are bright in one picture and dark in the other
 
     @property
     def drop_db(self) -> float:
-        """Reference minus file; positive is a loss."""
+        """Reference minus file; positive is a loss. Two perfect pictures differ by nothing."""
+        if self.reference_psnr_db == self.psnr_db:
+            return 0.0  # infinity minus infinity is no number
         return self.reference_psnr_db - self.psnr_db
 
 
@@ -66,14 +72,24 @@ class Stage:
     interval: Interval  # of the mean drop
 
     @property
+    def psnr_db(self) -> float:
+        """Mean of the file's PSNR per picture: never the PSNR of a mean error."""
+        return sum(i.psnr_db for i in self.images) / len(self.images)
+
+    @property
+    def ssim(self) -> float:
+        """Mean of the file's SSIM per picture."""
+        return sum(i.ssim for i in self.images) / len(self.images)
+
+    @property
     def mean_db(self) -> float:
         """Mean of the drops."""
         return sum(i.drop_db for i in self.images) / len(self.images)
 
     @property
     def worst(self) -> Comparison:
-        """The picture that loses most."""
-        return max(self.images, key=lambda image: image.drop_db)
+        """The picture that loses most; one without a number loses more than any other."""
+        return max(self.images, key=lambda i: math.inf if math.isnan(i.drop_db) else i.drop_db)
 
 
 @dataclass(frozen=True, kw_only=True)

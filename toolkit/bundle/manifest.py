@@ -25,6 +25,8 @@ FORMAT = 1  # raised when an older toolkit could misread what a newer one wrote
 MANIFEST = "manifest.json"
 REPORT = "report.json"
 PAGE = "report.html"
+REFERENCE = "reference.onnx"  # the float network that every file was made from
+REFERENCE_BACKEND = "onnxruntime"  # in true float32
 MANIFEST_MAX_BYTES = 16 << 20  # a manifest is some kB; a larger one is not read into memory
 
 T = TypeVar("T")
@@ -63,6 +65,7 @@ class Bundle:
     golden: tuple[Golden, ...]
     names: tuple[str, ...]  # every listed file, sorted, POSIX paths inside the bundle
     later_failure: Path | None  # a later run of this recipe and target failed: its report's folder
+    reference: Artefact | None = None  # the float network; None: an older toolkit packed none
 
 
 def failure_folder(bundle: Path) -> Path:
@@ -169,6 +172,8 @@ def _entries(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         for golden in file["golden"]:
             found += [golden["input"], golden["output"]]
     found += manifest["other"]
+    if manifest.get("reference"):
+        found.append(_typed(manifest["reference"], dict, "reference"))
     names = [contained(_typed(entry["name"], str, "name")) for entry in found]
     for entry in found:
         _typed(entry["sha256"], str, "sha256")
@@ -224,6 +229,7 @@ def _bundle(
         golden=tuple(golden),
         names=tuple(sorted(entry["name"] for entry in entries)),
         later_failure=failed if (failed / REPORT).is_file() else None,
+        reference=_reference(path, manifest.get("reference")),
     )
 
 
@@ -236,6 +242,17 @@ def _artefact(path: Path, file: Mapping[str, Any]) -> Artefact:
         backend=_typed(file["backend"], str, "backend"),
         precision=precision,
         contract=io_contract(_typed(file["contract"], dict, "contract")),
+    )
+
+
+def _reference(path: Path, value: Mapping[str, Any] | None) -> Artefact | None:
+    if not value:
+        return None
+    return Artefact(
+        path=path / value["name"],
+        backend=REFERENCE_BACKEND,
+        precision="float32",
+        contract=io_contract(_typed(value["contract"], dict, "contract")),
     )
 
 

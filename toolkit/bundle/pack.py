@@ -19,6 +19,7 @@ from toolkit.bundle.manifest import (
     FORMAT,
     MANIFEST,
     PAGE,
+    REFERENCE,
     REPORT,
     Golden,
     contained,
@@ -46,11 +47,14 @@ def pack(
     licence: str,
     crops: Sequence[Crop],
     out: Path,
+    reference: Artefact | None = None,
 ) -> Path:
     """Write `out`/<recipe>/<target>/ whole, or leave what was there; return that folder.
 
-    `extra` maps names in the bundle to content, or to a file to copy; a name that ends in `.sh` is
-    made executable. The report of an earlier failed run is removed after the bundle is in place.
+    `reference` is the float network that the files were made from, to validate them against later;
+    it is copied as `reference.onnx` and runs on no device. `extra` maps names in the bundle to
+    content, or to a file to copy; a name that ends in `.sh` is made executable. The report of an
+    earlier failed run is removed after the bundle is in place.
     Raises GateFailed for a report that did not pass, ValueError where two files would have one
     name, a golden vector has no file, or a file is not the measured one; EnvironmentFailure for a
     disk that is full or not writable.
@@ -63,9 +67,10 @@ def pack(
         _write_report(report, crops, folder)
         other = [_put(folder, name, content) for name, content in sorted(extra.items())]
         other += [stated(name, folder / name) for name in (PAGE, REPORT)]
+        network = _put_reference(folder, reference) if reference else {}
         files = [_put_artefact(folder, report, artefact, golden) for artefact in artefacts]
-        _check_names(files, other, golden)
-        manifest = _manifest(report, files, other, licence, folder)
+        _check_names(files, [*other, *network.values()], golden)
+        manifest = {**_manifest(report, files, other, licence, folder), **network}
         (folder / MANIFEST).write_bytes(json_bytes(manifest))
 
     with _locked(place.parent):
@@ -137,6 +142,11 @@ def _put_artefact(
         "parts": parts,
         "golden": [_put_golden(folder, n, vector) for n, vector in enumerate(own)],
     }
+
+
+def _put_reference(folder: Path, reference: Artefact) -> dict[str, Any]:
+    entry = _put(folder, REFERENCE, reference.path)
+    return {"reference": {**entry, "contract": reference.contract.as_json()}}
 
 
 def _check_measured(report: Report, entries: Sequence[Mapping[str, Any]]) -> None:

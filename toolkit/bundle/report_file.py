@@ -35,7 +35,7 @@ def report_bytes(report: Report) -> bytes:
     JSON has no NaN and no infinity, and a collapsed network or two equal pictures give them: they
     become the texts `NaN`, `Infinity` and `-Infinity`.
     """
-    return json_bytes(_plain(report.as_json()))
+    return json_bytes(plain(report.as_json()))
 
 
 def parse_report(data: bytes) -> Report:
@@ -80,11 +80,12 @@ def _explanation(value: Mapping[str, Any] | None) -> Explanation | None:
     return Explanation(layers=layers, edits=tuple(RecipeEdit(**e) for e in value["edits"]))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON can say it: NaN and the infinities become texts."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -1,49 +1,103 @@
-"""`edgesr validate`: PSNR and SSIM of every file of a bundle, measured again from the files."""
+"""`edgesr validate`: whether a bundle's files, or one file, are as good as the float network."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, get_args
+
+from toolkit.errors import UserError
+from toolkit.validation import Budget, StageName
+
+if TYPE_CHECKING:
+    from toolkit.validate.asked import Asked, Show
+    from toolkit.validate.validating import Validated
+    from toolkit.validation import Validation
+
+EXIT_GATE = 4
+BARE_SUFFIXES = (".onnx", ".tflite", ".xml")
+NARROWEST, WIDEST = 80, 120  # columns: the tables need the one, longer lines are hard to read
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print mean and worst per file."""
-    from toolkit import plugins
-    from toolkit.bundle.manifest import read_bundle
-    from toolkit.images.sets import folder_set, read_picture, shipped
-    from toolkit.metrics.protocol import PROTOCOL, score_image
+    """Validate; data on stdout, files where asked for, 4 where a verdict failed."""
+    from toolkit.show.terminal import Terminal
 
-    data = arguments.data
-    images = folder_set(data, "validation") if data else shipped("validation")
-    rows = []
-    for artefact in read_bundle(arguments.bundle).artefacts:
-        session = plugins.load("backends", artefact.backend).open(
-            artefact, threads=arguments.threads
-        )
-        scores = [
-            (score_image(read_picture(file), artefact.contract, session.run), file.name)
-            for file in images.files
-        ]
-        session.close()
-        worst, worst_name = min(scores, key=lambda pair: pair[0].psnr_db)
-        rows.append(
-            {
-                "file": artefact.path.name,
-                "psnr_db": sum(s.psnr_db for s, _ in scores) / len(scores),
-                "ssim": sum(s.ssim for s, _ in scores) / len(scores),
-                "worst_db": worst.psnr_db,
-                "worst_image": worst_name,
-                "images": {name: score.psnr_db for score, name in scores},
-            }
-        )
+    asked = _asked(arguments)
+    with Terminal() as terminal:
+        terminal.started("validate", str(arguments.subject))
+        validated = _validated(arguments, asked, terminal.progress)
+    validation = validated.validation
+    _write_files(arguments, validated)
     if arguments.json:
-        print(json.dumps({"protocol": PROTOCOL, "files": rows}, indent=1))  # noqa: T201
-        return 0
-    print(f"{'file':<34} {'PSNR dB':>8} {'SSIM':>7} {'lowest':>8}  image")  # noqa: T201
-    for row in rows:
-        print(  # noqa: T201
-            f"{row['file']:<34} {row['psnr_db']:>8.3f} {row['ssim']:>7.4f} "
-            f"{row['worst_db']:>8.3f}  {row['worst_image']}"
+        from toolkit.bundle.report_file import plain
+
+        print(json.dumps(plain(validation.as_json()), indent=1))  # noqa: T201
+    else:
+        print(_text(validation))  # noqa: T201
+    return 0 if validation.passed else EXIT_GATE
+
+
+def _validated(arguments: argparse.Namespace, asked: Asked, show: Show) -> Validated:
+    from toolkit.validate.validating import validate_bundle
+
+    return validate_bundle(arguments.subject, asked, show)
+
+
+def _asked(arguments: argparse.Namespace) -> Asked:
+    from toolkit.contracts import LinkOptions
+    from toolkit.validate.asked import Asked
+
+    return Asked(
+        data=arguments.data,
+        lr=arguments.lr,
+        own_lr=arguments.own_lr,
+        reference=arguments.reference,
+        device=arguments.device,
+        link=LinkOptions(accept_new_host=arguments.accept_new_host),
+        wait_s=arguments.wait,
+        budgets=budgets(arguments.budget or ()),
+        images=arguments.images,
+        threads=arguments.threads,
+    )
+
+
+def budgets(words: Sequence[str]) -> Mapping[StageName, Budget]:
+    """`STAGE=MEAN,WORST` in dB, each of them may be left empty: not held. Raises UserError."""
+    found: dict[StageName, Budget] = {}
+    for word in words:
+        stage, _, limits = word.partition("=")
+        parts = limits.split(",")
+        if stage not in get_args(StageName) or len(parts) != 2:
+            raise _no_budget(word)
+        try:
+            mean_db, worst_db = (float(part) if part else None for part in parts)
+        except ValueError:
+            raise _no_budget(word) from None
+        found[stage] = Budget(mean_db=mean_db, worst_db=worst_db)  # type: ignore[index]
+    return found
+
+
+def _no_budget(word: str) -> UserError:
+    stages = ", ".join(get_args(StageName))
+    return UserError(
+        f"`--budget {word}` is no STAGE=MEAN,WORST in dB",
+        hint=f"--budget quantization=0.10,0.30; stages are {stages}",
+    )
+
+
+def _write_files(arguments: argparse.Namespace, validated: Validated) -> None:
+    pass
+
+
+def _text(validation: Validation) -> str:
+    lines = [f"{validation.subject}: {'passed' if validation.passed else 'FAILED'}", ""]
+    for verdict in validation.verdicts:
+        mark = "pass" if verdict.passed else "FAIL"
+        lines.append(
+            f"{mark}  {verdict.gate:<34} {verdict.file:<28} {verdict.value:>9.4f} "
+            f"{verdict.limit:>8.4g} {verdict.unit:<8} {verdict.note}"
         )
-    print(f"{len(images.files)} images, {PROTOCOL}")  # noqa: T201
-    return 0
+    lines += [f"warning: {warning}" for warning in validation.warnings]
+    return "\n".join(lines)

@@ -159,7 +159,8 @@ def _write(
     artefacts = [s.artefact for s in evidence.files if s.artefact.path.name not in apart]
     golden = [golden_of(artefact, validation, threads=threads) for artefact in artefacts]
     extra: dict[str, bytes | Path] = {**_extra(artefacts), **_compiled_files(evidence)}
-    folder = pack(report, artefacts, golden, extra, _licence(recipe), crops, out)
+    network = evidence.spine.artefact  # what the files were made from, after any pruning
+    folder = pack(report, artefacts, golden, extra, _licence(recipe), crops, out, network)
     return Assembled(report=report, folder=folder, kept=False)
 
 

@@ -1,0 +1,127 @@
+"""What is validated: the files of a bundle or one bare file, and what they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from toolkit.bundle.manifest import Bundle, read_bundle
+from toolkit.contracts import Artefact
+from toolkit.digest import sha256_file
+from toolkit.validate.asked import DEFAULT_BUDGETS, Asked
+from toolkit.validation import Budget, StageName
+
+FLOAT_NETWORK = "float network"
+NO_REFERENCE = "conversion: not measured, no reference in this bundle; give --reference"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Files to validate, and the float reference; None where there is none to be had."""
+
+    name: str
+    artefacts: tuple[Artefact, ...]
+    reference: Artefact | None
+    bundle: Bundle | None = None  # None: a bare file
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def scale(self) -> int:
+        """The one scale of all files."""
+        return self.artefacts[0].contract.image.scale
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file that was run, an IR's weights included."""
+        paths = [artefact.path for artefact in self.artefacts]
+        paths += [p.with_suffix(".bin") for p in paths if p.suffix == ".xml"]
+        found = {path.name: sha256_file(path) for path in paths if path.is_file()}
+        if self.reference is not None:
+            found[FLOAT_NETWORK] = sha256_file(self.reference.path)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """One file and what it is held against, by name."""
+
+    stage: StageName
+    file: str
+    against: str
+    budget: Budget
+
+
+def bundle_subject(folder: Path, reference: Artefact | None) -> Subject:
+    """A bundle whose digests hold. Raises what `read_bundle` raises."""
+    bundle = read_bundle(folder)
+    return Subject(
+        name=f"{bundle.recipe}/{bundle.target}",
+        artefacts=bundle.artefacts,
+        reference=reference or bundle.reference,
+        bundle=bundle,
+        warnings=(),
+    )
+
+
+def pairings(subject: Subject, asked: Asked) -> tuple[list[Pairing], list[str]]:
+    """Every stage that can be measured, in order of file and stage; and why others cannot."""
+    found: list[Pairing] = []
+    missing: list[str] = []
+    for artefact in subject.artefacts:
+        ours = _of_file(subject, artefact)
+        found += [replace(pair, budget=budget_of(subject, asked, pair)) for pair in ours]
+    if subject.reference is None:
+        missing.append(NO_REFERENCE)
+    return found, missing
+
+
+def _of_file(subject: Subject, artefact: Artefact) -> list[Pairing]:
+    name, nothing = artefact.path.name, Budget()
+    made: list[tuple[StageName, str]] = []
+    if artefact.precision != "int8":
+        if subject.reference is not None:
+            made.append(("conversion", FLOAT_NETWORK))
+        elif (twin := twin_of(artefact, subject.artefacts)) != name and twin:
+            made.append(("total", twin))
+    else:
+        twin = twin_of(artefact, subject.artefacts)
+        if twin:
+            made.append(("quantization", twin))
+        if subject.reference is not None:
+            made.append(("total", FLOAT_NETWORK))
+        elif not twin and (other := _any_float(subject.artefacts)):
+            made.append(("total", other))
+    return [
+        Pairing(stage=stage, file=name, against=against, budget=nothing) for stage, against in made
+    ]
+
+
+def twin_of(artefact: Artefact, artefacts: Sequence[Artefact]) -> str:
+    """The true float32 file of the same backend: what INT8 is held against; "" for none."""
+    twins = [a for a in artefacts if a.backend == artefact.backend and a.precision == "float32"]
+    return twins[0].path.name if twins else ""
+
+
+def _any_float(artefacts: Sequence[Artefact]) -> str:
+    return next((a.path.name for a in artefacts if a.precision == "float32"), "")
+
+
+def budget_of(subject: Subject, asked: Asked, pair: Pairing) -> Budget:
+    """What was asked for; else the limits of the bundle's own recipe; else the default."""
+    if pair.stage in asked.budgets:
+        return asked.budgets[pair.stage]
+    stated = recipe_limits(subject.bundle, pair.file)
+    if pair.stage in ("quantization", "total") and stated:
+        default = DEFAULT_BUDGETS["quantization"]
+        return Budget(
+            mean_db=stated.get("psnr_drop_db.mean", default.mean_db),
+            worst_db=stated.get("psnr_drop_db.worst", default.worst_db),
+        )
+    return DEFAULT_BUDGETS.get(pair.stage, DEFAULT_BUDGETS["quantization"])
+
+
+def recipe_limits(bundle: Bundle | None, file: str) -> Mapping[str, float]:
+    """The limits that the bundle's report held a file against, by gate."""
+    if bundle is None:
+        return {}
+    return {v.gate: v.limit for v in bundle.report.verdicts if v.file == file}
