@@ -33,6 +33,7 @@ from toolkit.show.rows import (
     ran_on,
     reasons,
 )
+from toolkit.show.written import write_text
 
 HERE = Path(__file__).parent
 MAX_GAIN = 32  # one grey level of difference then shows as 32 of 255: visible, and not more
@@ -71,12 +72,7 @@ class ShownCrop:
 
 def write_html(report: Report, crops: Sequence[Crop], path: Path) -> None:
     """Write the page whole or not at all; the same report and crops give the same bytes."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(html_text(report, crops), encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, html_text(report, crops))
 
 
 def html_text(report: Report, crops: Sequence[Crop]) -> str:

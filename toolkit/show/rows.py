@@ -10,7 +10,19 @@ from toolkit.report import Drop, Measured, NpuUse, Report, Verdict, psnr_drop
 
 STOOD_IN_FOR = "tensorrt"  # the backend whose files another runtime computes on this host
 # the other gates are ceilings
-AT_LEAST = frozenset({"int8_macs_share", "int8_operators_share", "int8_speedup", "coverage"})
+AT_LEAST = frozenset(
+    {
+        "int8_macs_share",
+        "int8_operators_share",
+        "int8_speedup",
+        "coverage",
+        "device.within_one_share",
+    }
+)
+DIGITS = {"dB": 3, "ms": 2, "kB": 1}
+COUNTED = frozenset(  # units that lose their last letter after a single one
+    {"charts", "cycles", "files", "levels", "operators", "pictures", "protocols", "reasons", "vectors"}
+)
 TIMES = "x"  # the unit of a ratio, written without a space
 SENTENCES = {
     "psnr_drop_db.mean": "loses {value} on average, {bound}",
@@ -23,6 +35,20 @@ SENTENCES = {
     "npu_operators_off": "leaves {value} to the CPU, {bound}",
     "npu_sram_kb": "needs {value} of SRAM on the NPU, {bound}",
     "npu_cycles": "takes {value} on the NPU, {bound}",
+    "total.psnr_drop_db.mean": "loses {value} on average, {bound}",
+    "total.psnr_drop_db.worst": "loses {value} on its worst picture, {bound}",
+    "conversion.psnr_drop_db.mean": "loses {value} on average by conversion, {bound}",
+    "conversion.psnr_drop_db.worst": "loses {value} on its worst picture by conversion, {bound}",
+    "conversion.max_error_levels": "is off by {value} at its worst pixel by conversion, {bound}",
+    "quantization.psnr_drop_db.mean": "loses {value} on average by quantization, {bound}",
+    "quantization.psnr_drop_db.worst": "loses {value} on its worst picture by quantization, "
+    "{bound}",
+    "device.psnr_drop_db.mean": "loses {value} on average on the device, {bound}",
+    "device.psnr_drop_db.worst": "loses {value} on its worst picture on the device, {bound}",
+    "device.within_one_share": "has {value} of the device's pixels within one level, {bound}",
+    "seams": "shows its tiles by {value} at the seams, {bound}",
+    "borders": "is off by {value} at the borders, {bound}",
+    "bias_levels": "is brighter or darker by {value}, {bound}",
 }
 
 
@@ -65,8 +91,15 @@ def quantity(verdict: Verdict) -> str:
         return percent(verdict.value)
     if verdict.unit == TIMES:
         return f"{number(verdict.value, 2)}{TIMES}"
-    digits = {"dB": 3, "ms": 2, "kB": 1, "operators": 0, "cycles": 0}.get(verdict.unit, 3)
-    return f"{number(verdict.value, digits)} {verdict.unit}".rstrip()
+    digits = DIGITS.get(verdict.unit, 0 if verdict.unit in COUNTED else 3)
+    if verdict.unit == "levels" and not float(verdict.value).is_integer():
+        digits = 2
+    return f"{number(verdict.value, digits)} {unit_after(verdict.value, verdict.unit)}".rstrip()
+
+
+def unit_after(value: float, unit: str) -> str:
+    """A unit as it is written after a number: 1 level, 2 levels."""
+    return unit[:-1] if value == 1 and unit in COUNTED else unit
 
 
 def bound(verdict: Verdict) -> str:
@@ -75,7 +108,8 @@ def bound(verdict: Verdict) -> str:
     if is_share(verdict.gate):
         return f"{side} {percent(verdict.limit)}"
     gap = "" if verdict.unit == TIMES else " "
-    return f"{side} {verdict.limit:.6g}{gap}{verdict.unit}".rstrip()
+    unit = unit_after(verdict.limit, verdict.unit)
+    return f"{side} {verdict.limit:.6g}{gap}{unit}".rstrip()
 
 
 def sentence(verdict: Verdict) -> str:

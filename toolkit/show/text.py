@@ -50,11 +50,11 @@ def report_text(
     """
     blocks = [
         _verdict(report, colour, width),
-        [part for line in advice(report) for part in _hung(line, "", width)],
+        [part for line in advice(report) for part in hung(line, "", width)],
         _table(report, colour),
         _ladder(report, colour, width),
         _explanation(report, colour, width),
-        [part for line in npu_lines(report) for part in _hung(line, "", width)],
+        [part for line in npu_lines(report) for part in hung(line, "", width)],
         _conditions(report, width),
         _notes(report, colour, width),
         _place(report, place),
@@ -68,8 +68,8 @@ def plan_text(steps: Sequence[tuple[str, str, str]], *, colour: bool, width: int
     lines = []
     for step, state, reason in steps:
         name = printable(step).ljust(longest)
-        first, *more = _wrapped(reason, width - longest - 8) or [""]
-        word = _paint(state.ljust(4), DIM if state == "kept" else YELLOW, colour)
+        first, *more = wrapped(reason, width - longest - 8) or [""]
+        word = paint(state.ljust(4), DIM if state == "kept" else YELLOW, colour)
         lines.append(f"{word}  {name}  {first}".rstrip())
         lines += [" " * (longest + 8) + line for line in more]
     return "\n".join(lines) + "\n" if lines else "nothing to do\n"
@@ -81,18 +81,18 @@ def printable(text: str) -> str:
 
 
 def _verdict(report: Report, colour: bool, width: int) -> list[str]:
-    word = _paint("PASS", GREEN, colour) if report.passed else _paint("FAIL", RED, colour)
-    first, *more = _wrapped(headline(report), width - 6)
-    lines = [f"{word}  {_paint(first, BOLD, colour)}"]
-    lines += ["      " + _paint(line, BOLD, colour) for line in more]
+    word = paint("PASS", GREEN, colour) if report.passed else paint("FAIL", RED, colour)
+    first, *more = wrapped(headline(report), width - 6)
+    lines = [f"{word}  {paint(first, BOLD, colour)}"]
+    lines += ["      " + paint(line, BOLD, colour) for line in more]
     for reason in reasons(report):
-        lines += _hung(reason, "      ", width)
+        lines += hung(reason, "      ", width)
     return lines
 
 
 def _table(report: Report, colour: bool) -> list[str]:
-    lines = [_paint(_cells(head), DIM, colour) for head in HEADS]
-    lines.append(_paint(f"{report.reference.label} (reference)", BOLD, colour))
+    lines = [paint(_cells(head), DIM, colour) for head in HEADS]
+    lines.append(paint(f"{report.reference.label} (reference)", BOLD, colour))
     lines.append(_cells(_numbers(report.reference, None)))
     for row in file_rows(report):
         file = row.measured
@@ -101,7 +101,7 @@ def _table(report: Report, colour: bool) -> list[str]:
             about += f", computed in {computed_in(file)}"
         if number(row.total.worst_db, 3) != number(0, 3):
             about += f", worst image {row.total.worst_image}"
-        name = _paint(printable(file.file), BOLD, colour)
+        name = paint(printable(file.file), BOLD, colour)
         lines += [f"{name}  {printable(about)}", _cells(_numbers(file, row))]
     return lines
 
@@ -111,11 +111,11 @@ def _ladder(report: Report, colour: bool, width: int) -> list[str]:
     rows = rung_rows(report)
     if len(rows) < 2:
         return []
-    lines = [_paint(_rung_line(head), DIM, colour) for head in RUNG_HEADS]
+    lines = [paint(_rung_line(head), DIM, colour) for head in RUNG_HEADS]
     for row in rows:
         lines.append(_rung_line(rung_cells(row)))
         if row.rung.state == "refused":
-            lines += _hung(row.rung.why, "  ", width)
+            lines += hung(row.rung.why, "  ", width)
     return lines
 
 
@@ -132,14 +132,14 @@ def _explanation(report: Report, colour: bool, width: int) -> list[str]:
         title = (
             "where the drop comes from: dB lost on calibration crops by that layer alone, its MACs"
         )
-        lines += [_paint(part, BOLD, colour) for part in _hung(title, "", width)]
+        lines += [paint(part, BOLD, colour) for part in hung(title, "", width)]
     for drop, share, who in map(layer_cells, layers):
-        lines += _hung(f"{drop:>7} dB  {share:>6}  {who}", "", width)
+        lines += hung(f"{drop:>7} dB  {share:>6}  {who}", "", width)
     edits = edit_lines(report)
     if edits:
-        lines.append(_paint("what would help, in the recipe", BOLD, colour))
+        lines.append(paint("what would help, in the recipe", BOLD, colour))
     for line, effect in edits:
-        lines += ["  " + printable(line), *_hung(effect, "      ", width)]
+        lines += ["  " + printable(line), *hung(effect, "      ", width)]
     return lines
 
 
@@ -176,13 +176,13 @@ def _conditions(report: Report, width: int) -> list[str]:
         lines.append("time: {} threads, {} x {} px in, ".format(*how) + f"{min(runs)} runs or more")
     if times:
         lines.append("speed-up: true float32 over file, p50, same runtime, this host")
-    return [part for line in lines for part in _hung(line, "", width)]
+    return [part for line in lines for part in hung(line, "", width)]
 
 
 def _notes(report: Report, colour: bool, width: int) -> list[str]:
     lines = [f"warning: {warning}" for warning in report.warnings]
-    parts = [part for line in lines for part in _hung(line, "", width)]
-    return [_paint(part, YELLOW, colour) for part in parts]
+    parts = [part for line in lines for part in hung(line, "", width)]
+    return [paint(part, YELLOW, colour) for part in parts]
 
 
 def _place(report: Report, place: Path | None) -> list[str]:
@@ -196,16 +196,17 @@ def _place(report: Report, place: Path | None) -> list[str]:
     ]
 
 
-def _hung(text: str, indent: str, width: int) -> list[str]:
+def hung(text: str, indent: str, width: int) -> list[str]:
     """The text wrapped, its first line at `indent`, the rest two columns further in."""
-    first, *more = _wrapped(text, width - len(indent) - 2) or [""]
+    first, *more = wrapped(text, width - len(indent) - 2) or [""]
     return [indent + first] + [f"{indent}  {line}" for line in more]
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
     """Lines of whole words; only a word longer than a line sticks out, so paths can be copied."""
     return textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False)
 
 
-def _paint(text: str, code: str, colour: bool) -> str:
+def paint(text: str, code: str, colour: bool) -> str:
+    """The text in an ANSI style, or as it is."""
     return f"\x1b[{code}m{text}\x1b[0m" if colour else text

@@ -1,0 +1,274 @@
+"""A Validation in the words and the order in which people read it, for every output alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from toolkit.report import Verdict
+from toolkit.show.rows import bound, number, quantity, sentence
+from toolkit.validation import Comparison, Stage, StageName, Validation
+
+FAILED_EXIT_CODE = 4  # `errors.GateFailed`
+STAGE_ORDER: tuple[StageName, ...] = ("total", "conversion", "quantization", "device")
+STAGE_MEANING: Mapping[StageName, str] = {
+    "total": "the file against the float network",
+    "conversion": "the converted float against the float network",
+    "quantization": "INT8 against the converted float",
+    "device": "the device against this host, same file",
+}
+DROP = "psnr_drop_db"
+# What a gate needs before it is held, by the start of its name; the first that fits is said.
+HOW_TO_MEASURE = (
+    ("device.", "name a device: `--device URL`"),
+    ("stable", "take times first: `edgesr bench BUNDLE --device URL`"),
+    ("latency_", "take times first: `edgesr bench BUNDLE --device URL`"),
+)
+# gates that every validation is asked for; those without a verdict were not measured
+ASKED = ("device.psnr_drop_db.mean", "device.psnr_drop_db.worst", "stable", "latency_p90_ms")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileView:
+    """One file with its stages, the one against the float network first."""
+
+    file: str
+    digest: str
+    stages: tuple[Stage, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def headline(self) -> Stage:
+        """The stage that answers whether the file is as good as float."""
+        return self.stages[0]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate of this file held."""
+        return all(v.passed for v in self.verdicts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageView:
+    """One stage in numbers; levels are of 255."""
+
+    stage: Stage
+    mean_db: float
+    worst: Comparison
+    max_error_levels: int  # over all pictures
+    within_one_share: float  # mean over the pictures
+    bias_levels: float  # of the picture that is shifted most, sign kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One gate that is no drop, over all files: the file that is nearest to its limit."""
+
+    gate: str
+    passed: bool
+    shown: Verdict
+    files: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One question of QA's and its answer; `good` is None where it is neither good nor bad."""
+
+    question: str
+    answer: str
+    good: bool | None = None
+
+
+def file_views(validation: Validation) -> list[FileView]:
+    """One per file in the validation's order, with what was measured of it."""
+    names = dict.fromkeys(stage.file for stage in validation.stages)
+    return [
+        FileView(
+            file=name,
+            digest=validation.digests.get(name, ""),
+            stages=_in_order(s for s in validation.stages if s.file == name),
+            verdicts=tuple(v for v in validation.verdicts if v.file == name),
+        )
+        for name in names
+    ]
+
+
+def _in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    return tuple(sorted(stages, key=lambda stage: STAGE_ORDER.index(stage.name)))
+
+
+def stage_view(stage: Stage) -> StageView:
+    """What a stage comes to over its pictures."""
+    return StageView(
+        stage=stage,
+        mean_db=stage.mean_db,
+        worst=stage.worst,
+        max_error_levels=max(image.max_error_levels for image in stage.images),
+        within_one_share=sum(i.within_one_share for i in stage.images) / len(stage.images),
+        bias_levels=max((i.bias_levels for i in stage.images), key=_size),
+    )
+
+
+def _size(value: float) -> float:
+    """How far from nothing a value is; no number is farther than any."""
+    return math.inf if math.isnan(value) else abs(value)
+
+
+def is_drop(verdict: Verdict) -> bool:
+    """Whether a gate is a budget of dB on one of the stages."""
+    return DROP in verdict.gate
+
+
+def failures(validation: Validation) -> list[Verdict]:
+    """The gates that failed: drops first, then the rest, each in the order of the validation."""
+    failed = [verdict for verdict in validation.verdicts if not verdict.passed]
+    return sorted(failed, key=lambda verdict: not is_drop(verdict))
+
+
+def failure_sentence(verdict: Verdict) -> str:
+    """What failed with value, limit and what the note adds, without a full stop."""
+    said = sentence(verdict)
+    return f"{said} ({verdict.note})" if verdict.note and verdict.note not in said else said
+
+
+def title(validation: Validation) -> str:
+    """What was validated, in the words of the recipe where there is one."""
+    if validation.recipe and validation.target:
+        return f"{validation.recipe} for {validation.target}"
+    return validation.subject
+
+
+def headline(validation: Validation) -> str:
+    """What the verdict means, without the word PASS or FAIL."""
+    count = len(validation.verdicts)
+    failed = len(failures(validation))
+    if not count:
+        return f"{title(validation)}: no gate was set"
+    if failed:
+        return f"{title(validation)}: {failed} of {gates(count)} failed"
+    held = f"all {count} gates held" if count > 1 else "1 gate held"
+    return f"{title(validation)}: {held}" if validation.passed else f"{title(validation)}: refused"
+
+
+def gates(count: int) -> str:
+    """A number of gates."""
+    return f"{count} gate" if count == 1 else f"{count} gates"
+
+
+def answers(validation: Validation) -> tuple[Answer, ...]:
+    """QA's three questions: as good as float, worst picture, may the build fail on it."""
+    views = file_views(validation)
+    return (*(as_good(validation, views), worst_picture(views)) * bool(views), exits(validation))
+
+
+def as_good(validation: Validation, views: Sequence[FileView]) -> Answer:
+    """Whether every budget of dB was kept; the file that loses most where it was."""
+    question = "As good as float?"
+    held = [v for v in validation.verdicts if is_drop(v)]
+    failed = [v for v in held if not v.passed]
+    if failed:
+        return Answer(question=question, answer=f"no: {sentence(failed[0])}", good=False)
+    view = max(views, key=lambda v: _loss(v.headline.mean_db))
+    stage = view.headline
+    lost = f"{view.file} loses {number(stage.mean_db, 3)} dB on average"
+    interval = f"{stage.interval.confidence * 100:.0f} %: {interval_text(stage)}"
+    if not held:
+        return Answer(question=question, answer=f"nobody set a limit: {lost} ({interval})")
+    means = [v for v in held if v.file == view.file and v.gate == f"{stage.name}.{DROP}.mean"]
+    limit = f", {bound(means[0])}" if means else ""
+    return Answer(question=question, answer=f"yes: {lost}{limit} ({interval})", good=True)
+
+
+def worst_picture(views: Sequence[FileView]) -> Answer:
+    """The picture that loses most over all files."""
+    view = max(views, key=lambda v: _loss(v.headline.worst.drop_db))
+    worst = view.headline.worst
+    loss = number(worst.drop_db, 3)
+    return Answer(question="Worst picture?", answer=f"{worst.name}, {loss} dB lost by {view.file}")
+
+
+def _loss(drop_db: float) -> float:
+    return math.inf if math.isnan(drop_db) else drop_db
+
+
+def exits(validation: Validation) -> Answer:
+    """The exit code, and what a build makes of it."""
+    question = "May the build fail?"
+    if not validation.passed:
+        failed, count = len(failures(validation)), len(validation.verdicts)
+        why = f"{failed} of {gates(count)} failed" if failed else "it was refused"
+        answer = f"it fails, exit code {FAILED_EXIT_CODE}: {why}"
+        return Answer(question=question, answer=answer, good=False)
+    unsure = "".join(f"; {call}" for call in close_calls(validation)[:1])
+    return Answer(question=question, answer=f"it passes, exit code 0{unsure}", good=True)
+
+
+def close_calls(validation: Validation) -> list[str]:
+    """Stages whose mean is within its budget while its interval reaches beyond it."""
+    return [
+        f"{stage.file} is close: its interval reaches {high} dB, at most {limit:g} dB"
+        for stage in validation.stages
+        for limit in (stage.budget.mean_db,)
+        for high in (number(stage.interval.high, 3),)
+        if limit is not None and stage.mean_db <= limit < stage.interval.high
+    ]
+
+
+def checks(validation: Validation) -> list[Check]:
+    """The gates that are no drop, one row per gate, those that failed first."""
+    names = dict.fromkeys(v.gate for v in validation.verdicts if not is_drop(v))
+    found = []
+    for name in names:
+        held = [v for v in validation.verdicts if v.gate == name]
+        shown = max(held, key=lambda v: (not v.passed, _use(v)))
+        found.append(Check(gate=name, passed=shown.passed, shown=shown, files=len(held)))
+    return sorted(found, key=lambda check: check.passed)
+
+
+def _use(verdict: Verdict) -> float:
+    """How near to its limit a value is: larger is nearer, for ceilings and floors."""
+    if math.isnan(verdict.value):
+        return math.inf
+    gap = verdict.value - verdict.limit
+    return -gap if bound(verdict).startswith("at least") else gap
+
+
+def unmeasured(validation: Validation, file: str) -> list[str]:
+    """Gates that one file has no verdict on because nobody measured."""
+    held = {v.gate for v in validation.verdicts if v.file in (file, "")}
+    return [gate for gate in ASKED if gate not in held]
+
+
+def measured_nowhere(validation: Validation) -> dict[str, list[str]]:
+    """Gates that no file has a verdict on, by what would give them one."""
+    found: dict[str, list[str]] = {}
+    held = {verdict.gate for verdict in validation.verdicts}
+    for gate in ASKED:
+        if gate not in held:
+            found.setdefault(how_to_measure(gate), []).append(gate)
+    return found
+
+
+def how_to_measure(gate: str) -> str:
+    """What gives a number for a gate that has none."""
+    return next(how for start, how in HOW_TO_MEASURE if gate.startswith(start))
+
+
+def interval_text(stage: Stage) -> str:
+    """The interval of the mean, such as `0.051 to 0.070 dB`."""
+    return f"{number(stage.interval.low, 3)} to {number(stage.interval.high, 3)} dB"
+
+
+def share_text(share: float) -> str:
+    """A share from 0 to 1 as a percentage, never rounded up: 99.99 % is not all."""
+    if math.isnan(share):
+        return "NaN"
+    if share == 1:
+        return "100 %"
+    return f"{math.floor(share * 1e4) / 100:.2f} %"
+
+
+def value_text(verdict: Verdict) -> str:
+    """A gate's value with its unit."""
+    return share_text(verdict.value) if verdict.gate.endswith("_one_share") else quantity(verdict)
