@@ -1,0 +1,71 @@
+"""Tensors on their way to a device and back: .npy arrays one after another in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.contracts import Tensor
+from toolkit.errors import EnvironmentFailure
+from toolkit.model.contract import IoContract
+
+BATCH_BYTES = 16 << 20  # of input at once: its output, sixteen times as large at x4, lies beside it
+
+
+def batches(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in order, in groups of at most 16 MB, at least one each."""
+    group: list[Tensor] = []
+    for tensor in tensors:
+        if group and sum(t.nbytes for t in group) + tensor.nbytes > BATCH_BYTES:
+            yield group
+            group = []
+        group.append(tensor)
+    if group:
+        yield group
+
+
+def write_arrays(path: Path, tensors: Sequence[Tensor]) -> None:
+    """Write arrays one after another."""
+    with path.open("wb") as file:
+        for tensor in tensors:
+            np.save(file, np.ascontiguousarray(tensor), allow_pickle=False)
+
+
+def read_arrays(
+    path: Path, contract: IoContract, given: Sequence[Tensor], url: str
+) -> list[Tensor]:
+    """Read one output for each input. Raises EnvironmentFailure where one is of another kind."""
+    made: list[Tensor] = []
+    with path.open("rb") as file:
+        for index, tensor in enumerate(given):
+            expected = output_shape(contract, tensor)
+            try:
+                array = np.load(file, allow_pickle=False)
+            except (ValueError, EOFError, OSError) as error:
+                raise _wrong(index, f"cannot be read: {error}", url) from error
+            if array.shape != expected or array.dtype != np.dtype(contract.output.dtype):
+                found = f"is {array.dtype} {array.shape}, expected {expected}"
+                raise _wrong(index, found, url)
+            made.append(array)
+        if file.read(1):
+            raise _wrong(len(given), "was not asked for", url)
+    return made
+
+
+def output_shape(contract: IoContract, tensor: Tensor) -> tuple[int, ...]:
+    """Shape of the output for an input: its height and width times the scale."""
+    shape = list(tensor.shape)
+    rows, columns = (2, 3) if contract.input.layout == "nchw" else (1, 2)
+    height, width = (shape[axis] * contract.image.scale for axis in (rows, columns))
+    channels = contract.image.channels
+    if contract.output.layout == "nchw":
+        return (shape[0], channels, height, width)
+    return (shape[0], height, width, channels)
+
+
+def _wrong(index: int, found: str, url: str) -> EnvironmentFailure:
+    return EnvironmentFailure(
+        f"output {index + 1} of the device {found}", where=url, hint="the run is discarded"
+    )
