@@ -16,6 +16,7 @@ RANK = {
     "plugins": 1, "child": 1, "runner": 1,
     "model": 2, "spec": 2, "images": 2, "contracts": 2,
     "metrics": 3, "report": 3,
+    "opening": 3,  # files through the runner's sessions
     "benchmark": 3.3, "links": 3.3,
     "validation": 3.6,
     "latency": 3.8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -35,6 +36,7 @@ from toolkit.model.graph import specialise
 from toolkit.model.network import Network, write_network
 from toolkit.model.quant_plan import QuantPlan, TensorRange
 from toolkit.quant.per_tensor import round_to_one_step
+from toolkit.run.trial import artefact_json
 from toolkit.spec.target import Build, Npu, OperatorLimits, Target
 
 TILE = (24, 36)
@@ -364,14 +366,17 @@ def test_opening_says_nothing_even_the_first_time(tmp_path):
     network, plan = plain(tmp_path, "plain_x2")
     small = litert.lower(network, plan, target_of(), tmp_path, "x2")[1]
     script = (
-        "import sys; from pathlib import Path; from toolkit.backends import litert\n"
-        "from toolkit.contracts import Artefact\n"
-        "path = Path(sys.argv[1])\n"
-        "file = Artefact(path=path, backend='litert', precision='int8', contract=None)\n"
+        "import json, sys; from toolkit.backends import litert\n"
+        "from toolkit.run.trial import artefact_from_json\n"
+        "file = artefact_from_json(json.load(sys.stdin))\n"
         "litert.open(file, threads=1).close(); print('opened')"
     )
     child = subprocess.run(
-        [sys.executable, "-c", script, str(small.path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        input=json.dumps(artefact_json(small)),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert (child.stdout, child.stderr) == ("opened\n", "")
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +10,7 @@ import numpy as np
 import onnx
 
 from toolkit.contracts import Artefact, Operator, Session, Tensor
-from toolkit.errors import EnvironmentFailure, ToolkitError, UserError
+from toolkit.errors import ToolkitError, UserError
 from toolkit.lowering.tflite_conformance import tflite_breaches
 from toolkit.lowering.tflite_curves import split_curves
 from toolkit.lowering.tflite_flat import FlatGraph, serialise
@@ -29,6 +25,7 @@ from toolkit.model.contract import DType, ImageContract, IoContract, TensorSpec
 from toolkit.model.graph import specialise
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan
+from toolkit.opening import open_here
 from toolkit.quant.carried import snapped, without_rounded
 
 if TYPE_CHECKING:
@@ -219,58 +216,11 @@ def _spec(lowered: _Lowered, name: str, dtype: DType) -> TensorSpec:
     )
 
 
-class _LiteRtSession:
-    """An interpreter with XNNPACK, LiteRT's default on CPUs."""
-
-    def __init__(self, interpreter: Any) -> None:
-        self._interpreter: Any = interpreter
-        self._input = interpreter.get_input_details()[0]["index"]
-        self._output = interpreter.get_output_details()[0]["index"]
-
-    def run(self, tensor: Tensor) -> Tensor:
-        """One picture as the contract says, to one picture."""
-        self._interpreter.set_tensor(self._input, tensor)
-        self._interpreter.invoke()
-        return np.asarray(self._interpreter.get_tensor(self._output))
-
-    def close(self) -> None:
-        """Free the interpreter's memory."""
-        self._interpreter = None
-
-
 def open(artefact: Artefact, *, threads: int) -> Session:
     """Load a TFLite file. Raises UserError where LiteRT does not take it."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as failure:
-        raise EnvironmentFailure(
-            f"ai-edge-litert cannot be imported: {failure}", hint="pip install ai-edge-litert"
-        ) from failure
-    try:
-        with _quiet():
-            interpreter = Interpreter(model_path=str(artefact.path), num_threads=threads)
-            interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as failure:
-        raise UserError(
-            f"LiteRT cannot load the file: {' '.join(str(failure).split())[:300]}",
-            where=str(artefact.path),
-        ) from failure
-    return _LiteRtSession(interpreter)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """LiteRT writes to file descriptor 2 from C++ when it makes a delegate; keep that away."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    return open_here(
+        artefact, name="litert", threads=threads, refusal="LiteRT cannot load the file"
+    )
 
 
 def operators(artefact: Artefact) -> list[Operator]:

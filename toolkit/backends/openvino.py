@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from toolkit.contracts import Artefact, Operator, Precision, Session, Tensor
+from toolkit.contracts import Artefact, Operator, Precision, Session
 from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.model.breach import refuse_breaches
 from toolkit.model.contract import ImageContract
 from toolkit.model.network import Network
 from toolkit.model.quant_plan import QuantPlan
+from toolkit.opening import open_here
 from toolkit.quant.carried import without_rounded
 from toolkit.quant.conformance import breaches
 from toolkit.quant.onnx_file import FREE_SIZE_PX, build_of, nchw_contract
 from toolkit.quant.qdq import quantized_model
 from toolkit.quant.schemes import SCHEMES
 from toolkit.quant.view import fix_size
+from toolkit.runner.failure import Failure
+from toolkit.runner.runtimes.openvino import (
+    compiled,
+    layer_info,
+    layer_precision,
+    library,
+    read,
+)
 from toolkit.spec.target import Target
 
 TOOLS = ("openvino", "onnx")
 VERSION = 1
-HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16", "float16": "f16"}
-PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "u8": "int8", "i8": "int8"}
+REFUSAL = "OpenVINO refuses the file"
+HINT = "the .bin must lie beside the .xml"
 # Weights of the IR: Convolution (O, I, k, k), GroupConvolution (G, O, I, k, k), and with I before O
 # for the transposed ones. Each gives (data, weight, result shapes, first one transposed) -> MACs.
 PRODUCTS: dict[str, Callable[[list[int], list[int], list[int], bool], int]] = {
@@ -39,23 +47,18 @@ PRODUCTS: dict[str, Callable[[list[int], list[int], list[int], bool], int]] = {
     "GroupConvolutionBackpropData": lambda data, w, _, __: prod(data) * prod(w[2:]),
     "MatMul": lambda data, _, out, turned: prod(out) * data[-2 if turned else -1],
 }
-COMPUTING = frozenset({
-    "Convolution", "Deconvolution", "FullyConnected", "MatMul", "Eltwise", "Subgraph", "Pooling",
-    "Interpolate", "Reduce", "Softmax", "MVN", "FakeQuantize", "NormalizeL2",
-})  # fmt: skip
 
 
 def _openvino() -> Any:
     """The library without its telemetry package, which would send on import."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
-        import openvino
-        import openvino.frontend
-    except ImportError as problem:
+        ov = library()
+        importlib.import_module("openvino.frontend")
+    except (Failure, ImportError) as problem:
         raise EnvironmentFailure(
             f"OpenVINO does not load: {problem}", hint="`edgesr doctor` tells what is missing"
         ) from problem
-    return openvino
+    return ov
 
 
 def _store(
@@ -102,52 +105,23 @@ def lower(
     return artefacts
 
 
-def _compile(model: Any, artefact: Artefact, threads: int) -> Any:
-    properties = {
-        "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": HINTS[artefact.precision],
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    return _openvino().Core().compile_model(model, "CPU", properties)
-
-
-def _read(artefact: Artefact) -> Any:
-    try:
-        return _openvino().Core().read_model(artefact.path)
-    except RuntimeError as problem:
-        raise UserError(
-            f"OpenVINO refuses the file: {str(problem).strip().splitlines()[-1]}",
-            where=str(artefact.path),
-            hint="the .bin must lie beside the .xml",
-        ) from problem
-
-
-@dataclass(kw_only=True)
-class OpenvinoSession:
-    """See `contracts.Session`."""
-
-    request: Any = field(repr=False)
-
-    def run(self, tensor: Tensor) -> Tensor:
-        """Float32 NCHW in, a fresh float32 NCHW array out."""
-        result: Tensor = self.request.infer([tensor], share_inputs=True)[0].copy()
-        return result
-
-    def close(self) -> None:
-        """Drop the request and with it the compiled network."""
-        self.request = None
-
-
 def open(artefact: Artefact, *, threads: int) -> Session:
     """Compile for the CPU. `float32` and `int8` files compute what is not INT8 in true float32."""
-    compiled = _compile(_read(artefact), artefact, threads)
-    return OpenvinoSession(request=compiled.create_infer_request())
+    return open_here(artefact, name="openvino", threads=threads, refusal=REFUSAL, hint=HINT)
 
 
-def _info(operation: Any, key: str) -> str:
-    info = operation.get_rt_info()
-    return str(info[key].astype(str)) if key in info else ""
+def _executed(artefact: Artefact) -> tuple[list[Any], dict[str, int]]:
+    """Layers of the execution graph at the file's size, and the work by layer of the file."""
+    size_px = artefact.contract.tile or FREE_SIZE_PX
+    try:
+        model = read(artefact.path)
+    except Failure as failure:
+        where = str(artefact.path)
+        raise UserError(f"{REFUSAL}: {failure.text}", where=where, hint=HINT) from failure
+    model.reshape([1, artefact.contract.image.channels, *size_px])
+    macs = _layer_macs(model)
+    network = compiled(model, artefact.precision, 1)
+    return network.get_runtime_model().get_ordered_ops(), macs
 
 
 def operators(artefact: Artefact) -> list[Operator]:
@@ -155,11 +129,7 @@ def operators(artefact: Artefact) -> list[Operator]:
 
     Work of a layer that was fused away under another name is listed last, as float.
     """
-    size_px = artefact.contract.tile or FREE_SIZE_PX
-    model = _read(artefact)
-    model.reshape([1, artefact.contract.image.channels, *size_px])
-    macs = _layer_macs(model)
-    executed = _compile(model, artefact, 1).get_runtime_model().get_ordered_ops()
+    executed, macs = _executed(artefact)
     found = [_operator(operation, macs) for operation in executed]
     plain = artefact.precision if artefact.precision != "int8" else "float32"
     lost = [
@@ -169,15 +139,13 @@ def operators(artefact: Artefact) -> list[Operator]:
     return found + lost
 
 
-def _operator(operation: Any, macs: dict[str, int]) -> Operator:
+def _operator(layer: Any, macs: dict[str, int]) -> Operator:
     """One layer; takes the work it does out of `macs`."""
-    kind = _info(operation, "layerType")
-    precision = _info(operation, "runtimePrecision")
-    sources = _info(operation, "originalLayersNames").split(",")
+    sources = layer_info(layer, "originalLayersNames").split(",")
     return Operator(
-        name=operation.get_friendly_name(),
-        kind=kind,
-        precision=PRECISIONS.get(precision, precision) if kind in COMPUTING else "",
+        name=layer.get_friendly_name(),
+        kind=layer_info(layer, "layerType"),
+        precision=layer_precision(layer),
         macs=sum(macs.pop(source, 0) for source in sources),
     )
 

@@ -3,52 +3,30 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnxruntime as ort
 
-from toolkit.contracts import Artefact, Operator, Tensor
-from toolkit.errors import UserError
+from toolkit.contracts import Artefact, Operator, Session
+from toolkit.opening import open_here
 from toolkit.quant.onnx_file import FREE_SIZE_PX, node_macs
-from toolkit.quant.ort_session import REFUSED, session_options
+from toolkit.quant.ort_session import session_options
 from toolkit.quant.schemes import MOVES
 from toolkit.quant.view import with_names
 
 INTEGER_KERNELS = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
 
 
-@dataclass(frozen=True, kw_only=True)
-class OrtSession:
-    """See `contracts.Session`."""
-
-    session: ort.InferenceSession
-    artefact: Artefact
-
-    def run(self, tensor: Tensor) -> Tensor:
-        """Float32 NCHW in, float32 NCHW out."""
-        contract = self.artefact.contract
-        result: Tensor = self.session.run([contract.output.name], {contract.input.name: tensor})[0]
-        return result
-
-    def close(self) -> None:
-        """Nothing to do: the memory goes with the last reference."""
-
-
-def open_onnx(artefact: Artefact, *, threads: int) -> OrtSession:
+def open_onnx(artefact: Artefact, *, threads: int) -> Session:
     """All graph optimisations, sequential, CPU. Raises UserError where the file is refused."""
-    try:
-        session = ort.InferenceSession(
-            str(artefact.path), session_options(threads), providers=["CPUExecutionProvider"]
-        )
-    except REFUSED as problem:
-        raise UserError(
-            f"ONNX Runtime refuses the file: {str(problem).splitlines()[0]}",
-            where=str(artefact.path),
-            hint="run `edgesr inspect` on it",
-        ) from problem
-    return OrtSession(session=session, artefact=artefact)
+    return open_here(
+        artefact,
+        name="onnxruntime",
+        threads=threads,
+        refusal="ONNX Runtime refuses the file",
+        hint="run `edgesr inspect` on it",
+    )
 
 
 def optimised_model(path: Path) -> onnx.ModelProto:

@@ -23,10 +23,13 @@ def one_line(text: str) -> str:
     return " ".join(text.split())[:TEXT_CHARS]
 
 
-def failure_of(error: Exception, kind: Kind) -> Failure:
-    """An exception of a runtime; lack of memory is told apart by its class or its words."""
+def failure_of(error: Exception, kind: Kind, text: str = "") -> Failure:
+    """An exception of a runtime; lack of memory is told apart by its class or its words.
+
+    `text` is what to say of it, all of its own message by default.
+    """
     if isinstance(error, Failure):
         return error
-    text = str(error) or type(error).__name__
-    short = isinstance(error, MemoryError) or any(word in text for word in MEMORY_WORDS)
-    return Failure("memory" if short else kind, text)
+    whole = str(error) or type(error).__name__
+    short = isinstance(error, MemoryError) or any(word in whole for word in MEMORY_WORDS)
+    return Failure("memory" if short else kind, text or whole)

@@ -72,7 +72,7 @@ def _inference_session(opening: Opening, options: Any) -> Any:
     try:
         return library().InferenceSession(str(opening.path), options, providers=PROVIDERS)
     except refusals() as error:
-        raise failure_of(error, "load") from error
+        raise failure_of(error, "load", str(error).partition("\n")[0]) from error
 
 
 def open(opening: Opening) -> OrtSession:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 # without the hint "float" runs in bfloat16 wherever the CPU has it
 HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16", "float16": "f16"}
+PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "u8": "int8", "i8": "int8"}
+# Layers of the execution graph that calculate; all others move or retype values.
+COMPUTING = frozenset({
+    "Convolution", "Deconvolution", "FullyConnected", "MatMul", "Eltwise", "Subgraph", "Pooling",
+    "Interpolate", "Reduce", "Softmax", "MVN", "FakeQuantize", "NormalizeL2",
+})  # fmt: skip
 
 
 def library() -> Any:
@@ -33,12 +39,31 @@ def version() -> tuple[str, str]:
     return "openvino", str(library().__version__)
 
 
+def _last_line(error: Exception) -> str:
+    """OpenVINO lists the places in its own source first, the reason last."""
+    return str(error).strip().rpartition("\n")[2]
+
+
+def layer_info(layer: Any, key: str) -> str:
+    """What the execution graph says of a layer, such as `layerType`; "" where it says nothing."""
+    info = layer.get_rt_info()
+    return str(info[key].astype(str)) if key in info else ""
+
+
+def layer_precision(layer: Any) -> str:
+    """The precision that a layer of the execution graph computes in, "" for data movement."""
+    if layer_info(layer, "layerType") not in COMPUTING:
+        return ""
+    precision = layer_info(layer, "runtimePrecision")
+    return PRECISIONS.get(precision, precision)
+
+
 def read(path: Path) -> Any:
     """An IR as a model that can still be reshaped. Raises Failure where it is refused."""
     try:
         return library().Core().read_model(path)
     except (RuntimeError, MemoryError) as error:
-        raise failure_of(error, "load") from error
+        raise failure_of(error, "load", _last_line(error)) from error
 
 
 def compiled(model: Any, precision: str, threads: int, *, profiled: bool = False) -> Any:
@@ -53,7 +78,7 @@ def compiled(model: Any, precision: str, threads: int, *, profiled: bool = False
     try:
         return library().Core().compile_model(model, "CPU", properties)
     except (RuntimeError, MemoryError) as error:
-        raise failure_of(error, "load") from error
+        raise failure_of(error, "load", _last_line(error)) from error
 
 
 @dataclass
