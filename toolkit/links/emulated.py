@@ -27,6 +27,7 @@ WHEELS = ("numpy", "onnxruntime", "ai-edge-litert")  # in the versions that this
 MARKER = "edgesr-root.json"  # written last: what is in the root
 MARKER_FORMAT = 1
 MARKER_MOST_BYTES = 1 << 16
+CPU_FACTS = "etc/edgesr-cpuinfo"  # what programs in the root read as /proc/cpuinfo
 PREPARE = "edgesr devices prepare emulated:{machine}"
 PROBE_S = 60.0
 # How Linux knows a program of the other instruction set by its first bytes: the ELF header's class,
@@ -36,17 +37,19 @@ ELF_OF_AARCH64 = (
     r":edgesr:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
     r":\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:{qemu}:F"
 )
+# /sys stays empty: it tells of this machine's CPU, and ONNX Runtime crashes where that is no Arm.
 # $1: the root, $2: what to register ("" where the system has done so), $3: the script. Since Linux
 # 6.7 a user namespace has registrations of its own.
 ENTER = """\
 root=$1
-for part in proc sys dev; do mount --rbind "/$part" "$root/$part" || exit 125; done
+for part in proc dev; do mount --rbind "/$part" "$root/$part" || exit 125; done
+mount --bind "$root/CPU_FACTS" "$root/proc/cpuinfo" || exit 125
 if [ -n "$2" ]; then
   mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc || exit 125
   printf '%s' "$2" > /proc/sys/fs/binfmt_misc/register || exit 125
 fi
 exec chroot "$root" /bin/sh -c "$3"
-"""
+""".replace("CPU_FACTS", CPU_FACTS)
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",

@@ -38,6 +38,7 @@ KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")  # where debootstr
 LEAST_FREE_MB = 1200  # 60 of packages, 50 of wheels, 400 unpacked, twice while one is replaced
 MERGED = ("bin", "lib", "sbin")  # links into usr since Debian 12, which packages rely on
 UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
+CORE = "processor : {n}\nmodel name : emulated by qemu-aarch64 -cpu max\n\n"
 TALK_LINES = 12  # of a program that failed, its last ones are quoted
 
 Say = Callable[[str], None]
@@ -182,7 +183,9 @@ def _unpack(root: Path, packages: Sequence[Path], wheels: Sequence[Path]) -> Non
     for package in packages:
         _unpack_package(root, package)
     for name in ("proc", "sys", "dev", "tmp", "root"):
-        (root / name).mkdir(exist_ok=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
+    cores = "".join(CORE.format(n=n) for n in range(os.cpu_count() or 1))
+    (root / emulated.CPU_FACTS).write_text(cores)
     site = root / f"usr/local/lib/python{PYTHON}/dist-packages"
     site.mkdir(parents=True, exist_ok=True)
     for wheel in wheels:
