@@ -1,0 +1,102 @@
+"""Results of benches on disk: beside the bundle, never in it, and found again by what was run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from toolkit.benchmark import Benchmark, FileTiming, benchmark
+from toolkit.errors import UserError
+from toolkit.measure.words import plain
+from toolkit.show.written import write_text
+
+MOST_BYTES = 256 << 20  # an hour of samples of a fast file is some MB
+NAME_CHARACTERS = 60
+
+
+def results_folder(subject: Path) -> Path:
+    """Where results of a bundle's folder or of a bare file go: beside it, with `.bench`."""
+    subject = subject.absolute()
+    return subject.with_name(f"{subject.name}.bench")
+
+
+def store(result: Benchmark, subject: Path) -> Path:
+    """Write a result as `<taken_at>-<device>.json`, whole or not at all; returns its path."""
+    when = re.sub(r"[-:]", "", result.taken_at)
+    device = re.sub(r"[^A-Za-z0-9.]+", "-", result.device.url).strip("-")[:NAME_CHARACTERS]
+    stem = f"{when}-{device}-{result.device.identity[:8]}"
+    folder = results_folder(subject)
+    path = folder / f"{stem}.json"
+    again = 2
+    while path.exists():  # two within one second
+        path, again = folder / f"{stem}-{again}.json", again + 1
+    write(result, path)
+    return path
+
+
+def write(result: Benchmark, path: Path) -> None:
+    """Write a result to a path of the user's choice."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(result.as_json(), allow_nan=False) + "\n")
+
+
+def read(path: Path) -> Benchmark:
+    """Read one result. Raises UserError where the file is none."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES} bytes")
+        return benchmark(json.loads(data))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UserError("no result of a bench is there", where=str(path), hint=_HINT) from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"this is no result of `edgesr bench`: {plain(str(error)) or type(error).__name__}",
+            where=str(path),
+            hint=_HINT,
+        ) from error
+
+
+_HINT = "`edgesr bench BUNDLE --out FILE` writes one"
+
+
+def newest(bundle: Path, digests: Mapping[str, str]) -> tuple[Benchmark, Path]:
+    """The newest result of a bundle or a bare file whose every file is one of `digests`.
+
+    `digests` gives `artefact_digest` by file name. Raises UserError where there is no result, and
+    where all there are were taken of other bytes: they are the times of another network.
+    """
+    folder = results_folder(bundle)
+    found = sorted(folder.glob("*.json"), reverse=True) if folder.is_dir() else []
+    refused: list[str] = []
+    for path in found:
+        result = read(path)
+        others = other_bytes(result, digests)
+        if not others:
+            return result, path
+        refused += [f"{path.name}: {'; '.join(others)}"] if not refused else []
+    hint = f"`edgesr bench {bundle}` measures it"
+    if not refused:
+        raise UserError("there is no result of a bench yet", where=str(folder), hint=hint)
+    raise UserError(
+        f"no result is of these files; the newest is of others: {refused[0]}",
+        where=str(folder),
+        hint=f"{hint} as it is now",
+    )
+
+
+def other_bytes(result: Benchmark, digests: Mapping[str, str]) -> Sequence[str]:
+    """What of a result was measured on other bytes than these, in words; empty: nothing."""
+    return [words for timing in result.files if (words := _other(timing, digests))]
+
+
+def _other(timing: FileTiming, digests: Mapping[str, str]) -> str:
+    name = plain(timing.file, 100)
+    if timing.file not in digests:
+        return f"`{name}` is not in the bundle"
+    if digests[timing.file] != timing.digest:
+        return f"`{name}` had SHA-256 {timing.digest[:12]}, it is {digests[timing.file][:12]} now"
+    return ""
