@@ -1,0 +1,136 @@
+"""A fault that was put in, and what the product says of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from seeded.builds import Build, Made
+from toolkit.errors import ToolkitError
+from toolkit.report import Verdict
+
+# A file is judged by what comes first: behind a wrong picture nothing else can be right.
+STAGES = (
+    "data", "metric", "packaging", "conversion", "quantization", "device", "latency",
+)  # fmt: skip
+GATE_STAGES = {
+    "pairs": "data",
+    "protocol": "metric",
+    "digest": "packaging",
+    "golden": "packaging",
+    "seams": "packaging",  # the tile contract of the manifest, or a file that breaks it
+    "baseline_precision": "conversion",
+    "int8_macs_share": "quantization",
+    "stable": "latency",
+    "latency_p90_ms": "latency",
+    "coverage": "latency",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What the product is asked, by whom it is answered."""
+
+    made: Made
+    bundle: Path
+    ask: Callable[[Case], Sequence[Verdict]]  # raises ToolkitError, or gives verdicts
+    more: dict[str, Any] = field(default_factory=dict)  # for `ask`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One fault: `put_in` takes a good build and an empty folder, and holds the fault while open."""
+
+    name: str
+    where: str
+    stage: str
+    build: Build
+    put_in: Callable[[Made, Path], AbstractContextManager[Case]]
+    error_stage: str = ""  # the stage that an error, which names none, belongs to
+    quick: bool = True  # in the test suite as well
+    lacks: Callable[[], str] = lambda: ""  # why it cannot be put in on this machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The first thing that the product found wrong; `stage` is "" where it found nothing."""
+
+    stage: str
+    said: str
+
+    @property
+    def caught(self) -> bool:
+        return bool(self.stage)
+
+
+def find(case: Case, error_stage: str) -> tuple[Finding, tuple[Verdict, ...]]:
+    """Ask the product, and read its answer: the failed gate of the earliest stage, or the error."""
+    try:
+        verdicts = tuple(case.ask(case))
+    except ToolkitError as problem:
+        kind = type(problem).__name__
+        return Finding(stage=error_stage, said=f"{kind}: {problem.problem}"), ()
+    failed = [v for v in verdicts if not v.passed]
+    if not failed:
+        return Finding(stage="", said="nothing found"), verdicts
+    first = min(failed, key=lambda v: (STAGES.index(stage_of(v, verdicts)), -distance(v)))
+    return Finding(stage=stage_of(first, verdicts), said=words(first)), verdicts
+
+
+def stage_of(verdict: Verdict, verdicts: Sequence[Verdict]) -> str:
+    """The stage that a gate belongs to; a picture's is conversion where the float file fails."""
+    head = verdict.gate.split(".")[0]
+    if head in STAGES:
+        return head
+    if head in GATE_STAGES:
+        return GATE_STAGES[head]
+    same = [v for v in verdicts if v.gate == verdict.gate and not v.passed]
+    floats = [v for v in (*same, verdict) if ".int8." not in v.file]
+    return "conversion" if floats else "quantization"
+
+
+def distance(verdict: Verdict) -> float:
+    """How much of its limit a gate used, 1 at the limit; what is no number counts most."""
+    value, limit = verdict.value, verdict.limit
+    if value != value:
+        return float("inf")
+    if is_least(verdict):
+        return (1 - value) / (1 - limit) if limit < 1 else float(value < limit)
+    if limit == 0:
+        return float("inf") if value > 0 else 0.0
+    return value / limit
+
+
+def is_least(verdict: Verdict) -> bool:
+    """Whether a gate asks for at least its limit."""
+    return verdict.passed == (verdict.value >= verdict.limit) and verdict.value != verdict.limit
+
+
+def words(verdict: Verdict) -> str:
+    """A gate in a cell of the table."""
+    sign = "of" if verdict.passed else (">" if verdict.value > verdict.limit else "<")
+    note = "" if verdict.value == verdict.value else " (no number)"
+    return f"{verdict.gate} {verdict.value:.4g} {sign} {verdict.limit:.4g} {verdict.unit}{note}"
+
+
+def validate(case: Case) -> Sequence[Verdict]:
+    """`edgesr validate`."""
+    from toolkit.validate.asked import Asked
+    from toolkit.validate.validating import validate_bundle
+
+    asked = Asked(data=case.made.pictures, threads=1, crops=0, in_child=False)
+    return validate_bundle(case.bundle, replace(asked, **case.more)).validation.verdicts
+
+
+@contextlib.contextmanager
+def patched(*changes: tuple[str, Any]) -> Iterator[None]:
+    """Functions of the toolkit replaced while open."""
+    with ExitStack() as stack:
+        for place, new in changes:
+            stack.enter_context(patch(place, new))
+        yield

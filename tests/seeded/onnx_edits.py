@@ -1,0 +1,142 @@
+"""Faults in ONNX files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+LEVELS = 255.0
+
+
+def edited(change: Callable[[ModelProto], None]) -> Callable[[Path, dict[str, Any]], None]:
+    """A change of a graph as one of a file."""
+
+    def change_file(path: Path, _entry: dict[str, Any]) -> None:
+        model = onnx.load(path)
+        change(model)
+        onnx.save(model, path)
+
+    return change_file
+
+
+def _behind_input(model: ModelProto, *nodes: onnx.NodeProto) -> None:
+    """Nodes from the input to `seeded.in`, which everybody reads instead."""
+    name = model.graph.input[0].name
+    for node in model.graph.node:
+        for place, given in enumerate(node.input):
+            if given == name:
+                node.input[place] = "seeded.in"
+    kept = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *kept])
+
+
+def _before_output(model: ModelProto, *nodes: onnx.NodeProto) -> None:
+    """Nodes from `seeded.out` to the output."""
+    name = model.graph.output[0].name
+    for node in model.graph.node:
+        for places in (node.input, node.output):
+            for place, known in enumerate(places):
+                if known == name:
+                    places[place] = "seeded.out"
+    model.graph.node.extend(nodes)
+
+
+def _constant(model: ModelProto, name: str, value: Any) -> str:
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    return name
+
+
+def _initializer(model: ModelProto, name: str) -> onnx.TensorProto:
+    return next(i for i in model.graph.initializer if i.name == name)
+
+
+def _set(model: ModelProto, name: str, change: Callable[[Any], Any]) -> None:
+    tensor = _initializer(model, name)
+    value = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(np.asarray(change(value), value.dtype), name))
+
+
+def reverse_input_channels(model: ModelProto) -> None:
+    """The network reads B, G, R where R, G, B are given."""
+    order = _constant(model, "seeded.order", np.array([2, 1, 0]))
+    name = model.graph.input[0].name
+    _behind_input(model, helper.make_node("Gather", [name, order], ["seeded.in"], axis=1))
+
+
+def range_of_bytes(model: ModelProto) -> None:
+    """The network is given 0 to 255 where it was trained on 0 to 1."""
+    factor = _constant(model, "seeded.factor", np.float32(LEVELS))
+    name = model.graph.input[0].name
+    _behind_input(model, helper.make_node("Mul", [name, factor], ["seeded.in"]))
+
+
+def wrap_bytes(model: ModelProto) -> None:
+    """Levels are cast to a byte without a clip: 256 becomes 0."""
+    white = _constant(model, "seeded.levels", np.float32(LEVELS))
+    _before_output(
+        model,
+        helper.make_node("Mul", ["seeded.out", white], ["seeded.scaled"]),
+        helper.make_node("Round", ["seeded.scaled"], ["seeded.whole"]),
+        helper.make_node("Cast", ["seeded.whole"], ["seeded.wide"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["seeded.wide"], ["seeded.byte"], to=TensorProto.UINT8),
+        helper.make_node("Cast", ["seeded.byte"], ["seeded.back"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["seeded.back", white], [model.graph.output[0].name]),
+    )
+
+
+def shift_half_a_pixel(model: ModelProto) -> None:
+    """A Resize aligned by its corner samples, not by its edges."""
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            for attribute in node.attribute:
+                if attribute.name == "coordinate_transformation_mode":
+                    attribute.s = b"asymmetric"
+
+
+def overflow(model: ModelProto) -> None:
+    """What a float16 sum beyond 65504 leaves: infinity, and NaN after it."""
+    huge = _constant(model, "seeded.huge", np.float32(3e38))
+    _before_output(
+        model,
+        helper.make_node("Mul", ["seeded.out", huge], ["seeded.a"]),
+        helper.make_node("Mul", ["seeded.a", huge], ["seeded.b"]),
+        helper.make_node("Div", ["seeded.b", huge], [model.graph.output[0].name]),
+    )
+
+
+def unfuse_weights(model: ModelProto) -> None:
+    """Weights lie in the file as floats: no runtime makes an integer layer of that."""
+    for node in [n for n in model.graph.node if n.op_type == "DequantizeLinear"]:
+        stored = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+        if node.input[0] not in stored:
+            continue
+        value, step = stored[node.input[0]].astype(np.float32), stored[node.input[1]]
+        step = step.reshape(-1, *[1] * (value.ndim - 1)) if step.ndim else step
+        model.graph.node.remove(node)
+        model.graph.initializer.append(numpy_helper.from_array(value * step, node.output[0]))
+
+
+def truncate(model: ModelProto) -> None:
+    """The last layer's bias is half a level lower: rounding becomes cutting off."""
+    step = numpy_helper.to_array(_initializer(model, "tail/bias.restored.step"))
+    half = np.round(0.5 / LEVELS / np.maximum(step, 1e-7))  # padded channels have no step
+    _set(model, "tail/bias.int32", lambda bias: bias - half.astype(bias.dtype))
+
+
+def round_twice(model: ModelProto) -> None:
+    """The output goes over a grid of 232 steps before the 255 of a picture."""
+    step = _constant(model, "seeded.step", np.float32(1.1 / LEVELS))
+    zero = _constant(model, "seeded.zero", np.uint8(0))
+    _before_output(
+        model,
+        helper.make_node("QuantizeLinear", ["seeded.out", step, zero], ["seeded.q"]),
+        helper.make_node(
+            "DequantizeLinear", ["seeded.q", step, zero], [model.graph.output[0].name]
+        ),
+    )

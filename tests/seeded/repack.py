@@ -1,0 +1,90 @@
+"""A bundle packed once more after something in it was changed, as whoever changed it would.
+
+Every digest is stated again, and golden outputs are taken from the changed files: a converter with
+a fault packs what its own file gives. What is wrong is then in the picture alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolkit import plugins
+from toolkit.bundle.manifest import MANIFEST, REPORT, stated
+from toolkit.bundle.report_file import json_bytes
+from toolkit.contracts import Artefact
+from toolkit.digest import sha256_json
+from toolkit.model.contract import io_contract
+
+Change = Callable[[Path, dict[str, Any]], None]  # the file, its entry in the manifest
+
+
+def copied(bundle: Path, folder: Path) -> Path:
+    """The bundle under its own recipe's and target's names in another folder."""
+    place = folder / bundle.parent.name / bundle.name
+    shutil.copytree(bundle, place)
+    return place
+
+
+def changed(bundle: Path, change: Change, *, only: str = "", golden: bool = True) -> Path:
+    """Change the files whose names end in `only` where they lie, and pack again."""
+    manifest = json.loads((bundle / MANIFEST).read_bytes())
+    for entry in manifest["files"]:
+        if entry["name"].endswith(only):
+            change(bundle / entry["name"], entry)
+            if golden:
+                _take_golden(bundle, entry)
+    restate(bundle, manifest)
+    return bundle
+
+
+def _take_golden(bundle: Path, entry: dict[str, Any]) -> None:
+    artefact = Artefact(
+        path=bundle / entry["name"],
+        backend=entry["backend"],
+        precision=entry["precision"],
+        contract=io_contract(entry["contract"]),
+    )
+    session = plugins.load("backends", artefact.backend).open(artefact, threads=1)
+    for vector in entry["golden"]:
+        given = np.load(bundle / vector["input"]["name"])
+        np.save(bundle / vector["output"]["name"], session.run(given))
+    session.close()
+
+
+def restate(bundle: Path, manifest: dict[str, Any], *, report: bool = True) -> None:
+    """Every size and digest of the manifest and the report as the files are now."""
+    for entry in manifest["files"]:
+        _restate_entry(bundle, entry)
+        for part in entry["parts"]:
+            _restate_entry(bundle, part)
+        for vector in entry["golden"]:
+            _restate_entry(bundle, vector["input"])
+            _restate_entry(bundle, vector["output"])
+    if report:
+        _restate_report(bundle, manifest)
+    for entry in manifest["other"]:
+        _restate_entry(bundle, entry)
+    manifest["report_digest"] = stated(REPORT, bundle / REPORT)["sha256"]
+    (bundle / MANIFEST).write_bytes(json_bytes(manifest))
+
+
+def _restate_entry(bundle: Path, entry: dict[str, Any]) -> None:
+    entry.update(stated(entry["name"], bundle / entry["name"]))
+
+
+def _restate_report(bundle: Path, manifest: dict[str, Any]) -> None:
+    report = json.loads((bundle / REPORT).read_bytes())
+    digests = {}
+    for entry in manifest["files"]:
+        parts = [entry, *entry["parts"]]
+        several = sha256_json({e["name"]: e["sha256"] for e in parts})
+        digests[entry["name"]] = several if entry["parts"] else entry["sha256"]
+    for file in report["files"]:
+        file["digest"] = digests.get(file["file"], file["digest"])
+    (bundle / REPORT).write_bytes(json_bytes(report))
