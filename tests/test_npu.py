@@ -176,7 +176,7 @@ def test_a_failed_gate_is_a_sentence_and_names_what_stays_on_the_cpu():
     verdicts = judge(Gates(npu_operators_off=0, npu_sram_kb=1.0, npu_cycles=1), measured, DROP)
     said = {v.gate: (sentence(v), v.note) for v in verdicts if v.gate.startswith("npu")}
     assert said["npu_operators_off"] == (
-        "net.int8.onnx leaves 1 operators to the CPU, at most 0 operators",
+        "net.int8.onnx leaves 1 operator to the CPU, at most 0 operators",
         "DEPTH_TO_SPACE (Unsupported opType)",
     )
     assert said["npu_sram_kb"][0] == (

@@ -16,8 +16,9 @@ from sample_report import FILES, REFERENCE, report, scores
 
 from toolkit.report import Verdict
 from toolkit.show.crops import worst_crops
-from toolkit.show.html import amplification, html_text, image_rows, write_html
+from toolkit.show.html import html_text, image_rows, write_html
 from toolkit.show.ladder import advice, rung_rows
+from toolkit.show.page import amplification
 from toolkit.show.rows import bound, file_rows, number, percent, quantity, sentence
 from toolkit.show.text import plan_text, report_text
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from jinja2 import Environment, StrictUndefined
-from PIL import Image
 
 from toolkit.report import LayerLoss, Measured, Report, Verdict, psnr_drop
-from toolkit.show.crops import Crop, Plane
+from toolkit.show.crops import Crop
 from toolkit.show.ladder import SHIP, edit_lines, rung_cells, rung_rows
+from toolkit.show.page import amplification, rendered, shown
 from toolkit.show.rows import (
     AT_LEAST,
     FileRow,
@@ -27,16 +19,12 @@ from toolkit.show.rows import (
     file_rows,
     headline,
     is_share,
-    number,
-    percent,
     quantity,
     ran_on,
     reasons,
 )
 from toolkit.show.written import write_text
 
-HERE = Path(__file__).parent
-MAX_GAIN = 32  # one grey level of difference then shows as 32 of 255: visible, and not more
 LIMIT_MARK = 0.75  # where the limit stands on a ceiling's bar; the rest is room to show excess
 
 
@@ -59,17 +47,6 @@ class ImageRow:
     worst_db: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShownCrop:
-    """A crop with its pictures as `data:` addresses, in the order in which they are shown."""
-
-    crop: Crop
-    panels: tuple[tuple[str, str, str], ...]  # kind, caption, address
-    height_px: int
-    width_px: int
-    max_levels: int
-
-
 def write_html(report: Report, crops: Sequence[Crop], path: Path) -> None:
     """Write the page whole or not at all; the same report and crops give the same bytes."""
     write_text(path, html_text(report, crops))
@@ -77,22 +54,14 @@ def write_html(report: Report, crops: Sequence[Crop], path: Path) -> None:
 
 def html_text(report: Report, crops: Sequence[Crop]) -> str:
     """The page. Everything in the report is text to it: names cannot become markup."""
-    script = (HERE / "report.js").read_text(encoding="utf-8")
-    env = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    env.filters.update(
-        db=partial(number, digits=3),
-        ssim=partial(number, digits=4),
-        ms=partial(number, digits=2),
-        one=partial(number, digits=1),
-        percent=percent,
-        fact=fact_text,
-    )
     rows = file_rows(report)
     gain = amplification(crops)
-    template = env.from_string((HERE / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    word = "PASS" if report.passed else "FAIL"
+    return rendered(
+        "report.html.j2",
+        styles=["report.css"],
+        scripts=["sort.js", "crops.js"],
+        page_title=f"{word}: {report.recipe} for {report.target}",
         report=report,
         headline=headline(report),
         reasons=reasons(report),
@@ -111,9 +80,6 @@ def html_text(report: Report, crops: Sequence[Crop]) -> str:
         images=image_rows(report),
         crops=[shown(crop, gain) for crop in crops],
         gain=gain,
-        style=(HERE / "report.css").read_text(encoding="utf-8"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -160,58 +126,6 @@ def image_rows(report: Report) -> list[ImageRow]:
             )
         )
     return sorted(rows, key=lambda row: (-row.worst_db, row.name))
-
-
-def amplification(crops: Sequence[Crop]) -> int:
-    """One power of two for all crops, so that they compare: the largest that does not clip."""
-    largest = max((int(crop.difference.max()) for crop in crops), default=0)
-    gain = MAX_GAIN
-    while gain > 1 and gain * largest > 255:
-        gain //= 2
-    return gain
-
-
-def shown(crop: Crop, gain: int) -> ShownCrop:
-    """A crop ready for the page."""
-    amplified = np.minimum(crop.difference.astype(np.uint16) * gain, 255).astype(np.uint8)
-    pictures = (
-        ("original", "original", crop.original),
-        ("float", "float network", crop.reference),
-        ("file", crop.file or "file", crop.measured),
-        ("difference", f"difference, {gain} times", amplified),
-    )
-    return ShownCrop(
-        crop=crop,
-        panels=tuple((kind, caption, png_address(plane)) for kind, caption, plane in pictures),
-        height_px=crop.original.shape[0],
-        width_px=crop.original.shape[1],
-        max_levels=int(crop.difference.max()),
-    )
-
-
-def png_address(plane: Plane) -> str:
-    """A picture, uint8 (h, w) or (h, w, 3), as a lossless `data:` address."""
-    file = io.BytesIO()
-    Image.fromarray(plane).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def fact_text(value: Any) -> str:
-    """A JSON value as a short text: digits grouped, mappings and lists on one line."""
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case None:
-            return "none"
-        case int():
-            return f"{value:,}".replace(",", "\u202f")  # narrow no-break space, as ISO 31-0 groups
-        case float():
-            return f"{value:.6g}"
-        case Mapping():
-            return ", ".join(f"{key}: {fact_text(item)}" for key, item in value.items()) or "none"
-        case list() | tuple():
-            return ", ".join(fact_text(item) for item in value) or "none"
-    return str(value)
 
 
 def _slowest_ms(rows: Sequence[FileRow]) -> float:
