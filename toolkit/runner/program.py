@@ -6,93 +6,82 @@ it could not be, with the reason in the answer.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolkit.runner.answer import EMPTY, framed, with_failure
 from toolkit.runner.failure import Failure, failure_of
+from toolkit.runner.governor import restore
+from toolkit.runner.guard import Stopped, end_with_parent, start_guard, stop_by_signal
 from toolkit.runner.job import Job, read_job
-from toolkit.runner.session import Session, runtime
-
-CHUNK_BYTES = 1 << 20
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the job named by the only argument; whatever a runtime prints goes to stderr."""
+    """Run the job named by the only argument; whatever a runtime prints goes to stderr.
+
+    Environment: EDGESR_HOME, the folder that is kept between jobs; EDGESR_SYSTEM_ROOT, the folder
+    that holds proc/ and sys/.
+    """
     answer_fd = os.dup(1)
     os.dup2(2, 1)
-    document: dict[str, Any] = dict(EMPTY)
+    end_with_parent()
     try:
         if len(arguments) != 1:
             raise Failure("run", "usage: edgesr-runner.pyz JOB.json")
-        fill(document, read_job(Path(arguments[0])))
+        job = read_job(Path(arguments[0]))
+    except Failure as failure:
+        return _say(answer_fd, with_failure(EMPTY, failure))
+    system = Path(os.environ.get("EDGESR_SYSTEM_ROOT") or "/")
+    home = _home(Path(arguments[0]).parent)
+    guard = start_guard(answer_fd, job.expires_s, lambda runner: _tidy(system, home, runner))
+    try:
+        return _say(answer_fd, _done(job, system, home))
+    finally:
+        guard.leave()
+
+
+def _home(folder: Path) -> Path:
+    """Where the toolkit keeps things on this machine; the job's folder where there is no home."""
+    stated, home = os.environ.get("EDGESR_HOME"), os.environ.get("HOME")
+    if stated:
+        return Path(stated)
+    return Path(home) / ".cache/edgesr" if home else folder
+
+
+def _tidy(system: Path, home: Path, runner: int) -> None:
+    restore(system, home, owner=runner)
+
+
+def _done(job: Job, system: Path, home: Path) -> dict[str, Any]:
+    """The answer, complete or with the reason why it is not."""
+    document: dict[str, Any] = {**EMPTY, "remarks": []}
+    try:
+        stop_by_signal()
+        # numpy and the runtimes come after the guard was forked: they start threads
+        from toolkit.runner.work import fill
+
+        problem = restore(system, home)
+        document["remarks"] += [problem] if problem else []
+        fill(document, job, system=system, home=home)
+    except Stopped as stop:
+        document = with_failure(document, _stop(stop, job))
+    except ImportError as error:
+        document = with_failure(document, Failure("missing", str(error)))
     except Exception as error:
         document = with_failure(document, failure_of(error, "run"))
+    return document
+
+
+def _stop(stop: Stopped, job: Job) -> Failure:
+    if stop.number == signal.SIGALRM:
+        return Failure("run", f"not done after {job.expires_s:g} s")
+    return Failure("run", f"stopped by {stop}")
+
+
+def _say(answer_fd: int, document: Mapping[str, Any]) -> int:
     with os.fdopen(answer_fd, "wb") as stream:
         stream.write(framed(document))
     return 1 if document["error"] else 0
-
-
-def fill(document: dict[str, Any], job: Job) -> None:
-    """Do a job and write what was found into the document, in the order it is found."""
-    check_digests(job)
-    document["sha256"] = job.sha256
-    import numpy
-
-    used = runtime(job.runtime)
-    name, version = used.version()
-    document["runtime"] = {"name": name, "version": version}
-    document["python"], document["numpy"] = sys.version.split()[0], numpy.__version__
-    began = time.perf_counter_ns()
-    session = used.open(job.opening)
-    document["load_ms"] = (time.perf_counter_ns() - began) / 1e6
-    try:
-        _use(document, job, session)
-    finally:
-        session.close()
-
-
-def _use(document: dict[str, Any], job: Job, session: Session) -> None:
-    from toolkit.runner.batch import run_batch
-    from toolkit.runner.golden import check_golden
-    from toolkit.runner.timing import noise, timed
-
-    check = check_golden(session, job.golden)
-    document["golden"] = None if check is None else asdict(check)
-    if check is not None and not check.passed:
-        return
-    if job.batch is not None:
-        document["batch"] = {"count": run_batch(session, job.batch)}
-    if job.time is not None:
-        tensor = noise(job.time)
-        taken = timed(session, tensor, job.time, starting=lambda: None, between=lambda now_ns: None)
-        document.update(asdict(taken))
-
-
-def check_digests(job: Job) -> None:
-    """Raises Failure `missing` or `digest` where a file is not the one that is meant."""
-    path = job.opening.path
-    weights = path.with_suffix(".bin")
-    if path.suffix == ".xml" and weights not in job.parts:
-        raise Failure("digest", f"the job states no digest of `{weights.name}`")
-    for file, digest in {path: job.sha256, **job.parts}.items():
-        if not file.is_file():
-            raise Failure("missing", f"`{file.name}` is not there")
-        found = sha256_file(file)
-        if found != digest:
-            raise Failure("digest", f"`{file.name}` has SHA-256 {found}, the job says {digest}")
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
-    hasher = hashlib.sha256()
-    with path.open("rb") as stream:
-        for chunk in iter(lambda: stream.read(CHUNK_BYTES), b""):
-            hasher.update(chunk)
-    return hasher.hexdigest()
