@@ -83,7 +83,7 @@ class Board:
 
     def put(self, path: Path) -> str:
         """Have a file's bytes on the device; returns their SHA-256, its name there."""
-        return self._shelf.put(path)
+        return self._shelf.put([path])[0]
 
     def execute(
         self,
@@ -92,18 +92,20 @@ class Board:
         *,
         timeout_s: float,
         fetch: Mapping[str, Path] | None = None,
+        passing: Mapping[str, Path] | None = None,
     ) -> dict[str, Any]:
         """Run one job with `files` by name beside it; returns the runner's answer.
 
-        `fetch` names results and where they go on this host. Raises EnvironmentFailure, LinkLost
-        or SecurityError where there is no answer, or the answer says that the job could not be
-        done; golden vectors that differ are no error, the answer says so.
+        `passing` are further files, which do not stay on the device; `fetch` names results and
+        where they go on this host. Raises EnvironmentFailure, LinkLost or SecurityError where
+        there is no answer, or the answer says that the job could not be done; golden vectors that
+        differ are no error, the answer says so.
         """
         self.require(str(job["runtime"]))
         text = json.dumps({"expires_s": timeout_s, **job}, allow_nan=False).encode("ascii")
         placed = {self._runner.name: self._runner, **files}
         words = [self.probe.python, self._runner.name, JOB_FILE]
-        with job_folder(self._shelf, placed, text) as folder:
+        with job_folder(self._shelf, placed, job=text, passing=passing) as folder:
             answer = answer_of(folder.run(words, timeout_s=timeout_s), self.url)
             for name, local in (fetch or {}).items():
                 folder.fetch(name, local, most_bytes=MOST_FETCHED_BYTES)
@@ -146,17 +148,13 @@ class Board:
         with tempfile.TemporaryDirectory(prefix="edgesr-") as name:
             given, made = Path(name) / INPUTS, Path(name) / OUTPUTS
             write_arrays(given, tensors)
-            digest = sha256_file(given)
-            try:
-                self.execute(
-                    job,
-                    {**files_of(artefact), INPUTS: given},
-                    timeout_s=timeout_s,
-                    fetch={OUTPUTS: made},
-                )
-            finally:
-                with contextlib.suppress(EnvironmentFailure):
-                    self._shelf.drop(digest)
+            self.execute(
+                job,
+                files_of(artefact),
+                timeout_s=timeout_s,
+                fetch={OUTPUTS: made},
+                passing={INPUTS: given},
+            )
             return read_arrays(made, artefact.contract, tensors, self.url)
 
     def require(self, runtime: str) -> None:

@@ -8,7 +8,7 @@ import secrets
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.contracts import Finished
@@ -22,17 +22,19 @@ FIRST_LINE = "edgesr-job 1"
 STEP_S = 120.0  # to link files or to remove a folder
 DEVICE_GRACE_S = 5.0  # the device's own limit comes after the runner's
 HOST_GRACE_S = 30.0  # and the host's after the device's
+PIECE_S = 450.0  # for one piece at 50 kB/s
 PIECE_MB = 16  # fetched at once; below what a link reads into memory
 _PLACE = """\
 echo 'edgesr-job 1'
 place() { ln "$root/files/$1" "$2" 2>/dev/null || cp "$root/files/$1" "$2"; }
 """
-_STATE = """\
+# A result's size and digest on lines of their own, an empty line, then its first bytes.
+_RESULT = """\
 echo 'edgesr-job 1'
 if [ -f "$result" ] && [ ! -L "$result" ]; then
-  set -- $(wc -c < "$result"); echo "size=$1"; echo "found=$(hash "$result")"
+  set -- $(wc -c < "$result"); echo "size=$1"; echo "found=$(hash "$result")"; echo
+  if [ "$1" -le "$most" ]; then READ; fi
 fi
-echo state=known
 """
 
 
@@ -55,7 +57,8 @@ class JobFolder:
         body = (
             f'cd "$root/jobs/{self.name}" || exit 1\n'
             f"TMPDIR=$PWD; PYTHONDONTWRITEBYTECODE=1; export TMPDIR PYTHONDONTWRITEBYTECODE\n"
-            f"exec {limited} < /dev/null"
+            f"{limited} < /dev/null\n"
+            "exit $?"  # no `exec`: a signal that kills the program is told as 128 + its number
         )
         host_s = timeout_s + DEVICE_GRACE_S + HOST_GRACE_S
         done = shelf.link.run(shelf.script(body, lease_s=host_s + LEASE_S), timeout_s=host_s)
@@ -68,63 +71,85 @@ class JobFolder:
         Raises EnvironmentFailure where it is not there, larger than `most_bytes`, or arrives
         changed.
         """
-        size, digest = self._state(name, most_bytes)
+        url = self.shelf.link.url
+        size, digest, first = self._result(name, most_bytes)
         with tempfile.TemporaryDirectory(dir=local.parent, prefix=f".{local.name}.") as beside:
             part = Path(beside) / "part"
             with part.open("wb") as file:
-                for piece in range(-(-size // (PIECE_MB << 20))):
-                    file.write(self._piece(name, piece))
+                file.write(first)
+                for index in range(1, -(-size // (PIECE_MB << 20))):
+                    file.write(self._piece(name, index))
                 file.flush()
                 os.fsync(file.fileno())
             if sha256_file(part) != digest:
                 raise EnvironmentFailure(
                     f"`{name}` arrived changed from the device: its SHA-256 differs",
-                    where=self.shelf.link.url,
+                    where=url,
                     hint="run the same command again",
                 )
             part.replace(local)
 
-    def _state(self, name: str, most_bytes: int) -> tuple[int, str]:
-        body = f'result="$root/jobs/{self.name}/"{shlex.quote(name)}\n{_STATE}'
-        done = self.shelf.ask(body, timeout_s=STEP_S)
-        values = marked(done, FIRST_LINE, self.shelf.link.url)
+    def _result(self, name: str, most_bytes: int) -> tuple[int, str, bytes]:
+        """Size, SHA-256 and the first bytes of a result, as the device states them."""
+        shelf = self.shelf
+        script = _RESULT.replace("READ", _read('"$result"', 0))
+        body = f"result={self._path(name)}; most={most_bytes}\n{script}"
+        done = shelf.again(lambda: shelf.ask(body, timeout_s=PIECE_S))
+        head, _, first = done.stdout.partition(b"\n\n")
+        values = marked(replace(done, stdout=head), FIRST_LINE, shelf.link.url)
         size = values.get("size", "")
-        if not size.isdigit() or not 0 < int(size[:18]) <= most_bytes:
-            found = f"{size} bytes" if size.isdigit() else "nothing"
+        if not (size.isascii() and size.isdigit()) or not 0 < int(size[:18]) <= most_bytes:
+            found = f"{size[:18]} bytes" if size.isdigit() else "nothing"
             raise EnvironmentFailure(
                 f"the device should have written `{name}` of at most {most_bytes} bytes, "
                 f"found {found}",
-                where=self.shelf.link.url,
+                where=shelf.link.url,
+                hint="the run is discarded",
             )
-        return int(size), values.get("found", "")
+        return int(size), values.get("found", ""), first
 
     def _piece(self, name: str, index: int) -> bytes:
-        shelf, path = self.shelf, f'"$root/jobs/{self.name}/"{shlex.quote(name)}'
-        read = f"dd if={path} bs=1048576 skip={index * PIECE_MB} count={PIECE_MB} 2>/dev/null"
-        done = shelf.again(lambda: shelf.ask(read, timeout_s=STEP_S + PIECE_MB * 20))
-        return done.stdout
+        shelf = self.shelf
+        script = _read(self._path(name), index)
+        return shelf.again(lambda: shelf.ask(script, timeout_s=PIECE_S)).stdout
+
+    def _path(self, name: str) -> str:
+        return f'"$root/jobs/{self.name}/"{shlex.quote(name)}'
+
+
+def _read(path: str, index: int) -> str:
+    """One piece of a file on stdout; `dd` with these words is the same everywhere."""
+    return f"dd if={path} bs=1048576 skip={index * PIECE_MB} count={PIECE_MB} 2>/dev/null"
 
 
 @contextlib.contextmanager
-def job_folder(shelf: Shelf, files: Mapping[str, Path], job: bytes = b"") -> Iterator[JobFolder]:
+def job_folder(
+    shelf: Shelf,
+    files: Mapping[str, Path],
+    *,
+    job: bytes = b"",
+    passing: Mapping[str, Path] | None = None,
+) -> Iterator[JobFolder]:
     """A fresh folder with `files` by name and, where given, `job.json`; removed on the way out.
 
-    After a lost link the folder stays until the device is given back, or the next visit.
-    Raises ValueError for a name that is not plain; what `Shelf.put` raises.
+    `passing` are files that nobody will ask for again: they do not stay on the device. After a
+    lost link the folder stays until the device is given back, or the next visit. Raises
+    ValueError for a name that is not plain; what `Shelf.put` raises.
     """
-    for name in files:
+    passing = passing or {}
+    named = {**files, **passing}
+    for name in named:
         if Path(name).name != name or not name.isprintable() or name.startswith("-"):
             raise ValueError(f"`{name}` is no plain file name")
     folder = JobFolder(shelf=shelf, name=secrets.token_hex(8))
-    placed = {name: shelf.put(path) for name, path in files.items()}
-    _make(folder, placed, job)
+    placed = dict(zip(named, shelf.put(list(named.values())), strict=True))
     try:
+        _make(folder, placed, job)
         yield folder
     finally:
+        digests = [placed[name] for name in passing]
         with contextlib.suppress(ToolkitError):
-            shelf.link.run(
-                shelf.script(f'{CLEAN}stop; rm -rf "$root/jobs/{folder.name}"'), timeout_s=STEP_S
-            )
+            _remove(folder, digests)
 
 
 def _make(folder: JobFolder, placed: Mapping[str, str], job: bytes) -> None:
@@ -136,8 +161,7 @@ def _make(folder: JobFolder, placed: Mapping[str, str], job: bytes) -> None:
         + ("\ncat > job.json || exit 1" if job else "")
         + "\necho state=made"
     )
-    done = shelf.link.run(shelf.script(body), timeout_s=STEP_S, stdin=job)
-    refuse_lost_lock(done, shelf.link.url)
+    done = shelf.ask(body, timeout_s=STEP_S, stdin=job)
     values = marked(done, FIRST_LINE, shelf.link.url)
     if values.get("state") != "made":
         raise EnvironmentFailure(
@@ -145,3 +169,12 @@ def _make(folder: JobFolder, placed: Mapping[str, str], job: bytes) -> None:
             where=shelf.link.url,
             hint=f"look at its free space: `edgesr devices {shelf.link.url}`",
         )
+
+
+def _remove(folder: JobFolder, digests: Sequence[str]) -> None:
+    shelf = folder.shelf
+    files = " ".join(f'"$root/files/{digest}"' for digest in digests)
+    body = f'{CLEAN}stop; rm -rf "$root/jobs/{folder.name}" {files}'
+    for digest in digests:
+        shelf.checked.pop(digest, None)
+    shelf.ask(body, timeout_s=STEP_S)

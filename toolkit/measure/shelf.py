@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -20,24 +20,19 @@ CHECK_S = 120.0  # to hash the largest file on a slow card
 SLOWEST_BYTES_PER_S = 50_000  # a link below this is given up
 SPARE_MB = 8.0  # left free beside what is sent
 TRIES = 3  # a push over a link that was lost; then it is not the moment
-_CHECK = """\
+# Each digest is `there` as a file or as a part that arrived whole, else what lies there is removed.
+_SETTLE = """\
 echo 'edgesr-file 1'
-if [ -f "$file" ]; then
-  if [ "$(hash "$file")" = "$digest" ]; then echo state=there; exit 0; fi
-  rm -f "$file"
-fi
+for digest in $digests; do
+  file="$root/files/$digest" part="$root/files/$digest.$token.part" found=
+  if [ -f "$file" ] && [ "$(hash "$file")" != "$digest" ]; then rm -f "$file"; fi
+  if [ ! -f "$file" ] && [ -f "$part" ]; then
+    found=$(hash "$part")
+    if [ "$found" = "$digest" ]; then mv "$part" "$file"; else rm -f "$part"; fi
+  fi
+  if [ -f "$file" ]; then echo "there.$digest=yes"; else echo "there.$digest=$found"; fi
+done
 echo "free_kb=$(df -Pk "$root/files" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
-echo state=absent
-"""
-_KEEP = """\
-echo 'edgesr-file 1'
-found=$(hash "$part")
-echo "found=$found"
-if [ "$found" = "$digest" ]; then
-  mv "$part" "$file" && echo state=there
-else
-  rm -f "$part"; echo state=differs
-fi
 """
 T = TypeVar("T")
 
@@ -50,107 +45,114 @@ class Shelf:
     probe: Probe
     lock: Lock
     say: Say
-    checked: dict[str, str] = field(default_factory=dict)  # digest -> digest, of this visit
+    checked: dict[str, Path] = field(default_factory=dict)  # what is there, by digest
 
-    def script(self, body: str, *, lease_s: float = LEASE_S, digest: str = "") -> str:
+    def script(self, body: str, *, lease_s: float = LEASE_S) -> str:
         """A script that stops where the lock was lost, and holds it for longer where not."""
-        name = f'digest={digest}; file="$root/files/$digest"; part="$file.$token.part"\n'
         return (
             f"{ROOT}hash() {{ {_hash(self.probe, self.link.url)}; }}\n"
-            f"{self.lock.renewed(lease_s)}{name if digest else ''}{body}"
+            f"{self.lock.renewed(lease_s)}{body}"
         )
 
-    def ask(self, body: str, *, timeout_s: float, digest: str = "") -> Finished:
+    def ask(self, body: str, *, timeout_s: float, stdin: bytes = b"") -> Finished:
         """Run a script under the lock; the messages for a lost lock and a full disk are here."""
-        script = self.script(body, lease_s=timeout_s + LEASE_S, digest=digest)
-        done = self.link.run(script, timeout_s=timeout_s)
+        script = self.script(body, lease_s=timeout_s + LEASE_S)
+        done = self.link.run(script, timeout_s=timeout_s, stdin=stdin)
         refuse_lost_lock(done, self.link.url)
         return done
 
     def again(self, step: Callable[[], T]) -> T:
         """Do something that a lost link does not spoil, up to three times."""
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, TRIES):
             try:
                 return step()
             except LinkLost as lost:
-                if attempt == TRIES:
-                    raise
                 self.say(f"{self.link.url}: {lost.problem}; trying again ({attempt + 1}/{TRIES})")
-        raise AssertionError("unreachable")
+        return step()
 
-    def put(self, path: Path) -> str:
-        """Have a file's bytes on the device; returns their SHA-256.
+    def put(self, paths: Sequence[Path]) -> list[str]:
+        """Have the bytes of files on the device; returns their SHA-256.
 
         Raises EnvironmentFailure where there is no room, LinkLost after three lost links,
         SecurityError where the bytes arrive changed, twice.
         """
-        digest = sha256_file(path)
-        if digest not in self.checked:
-            self.again(lambda: self._put(path, digest))
-            self.checked[digest] = digest
-        return digest
+        digests = [sha256_file(path) for path in paths]
+        wanted = {
+            digest: path
+            for digest, path in zip(digests, paths, strict=True)
+            if digest not in self.checked
+        }
+        if wanted:
+            self.again(lambda: self._put(wanted))
+            self.checked.update(wanted)
+        return digests
 
-    def drop(self, digest: str) -> None:
-        """Remove a file that nobody will ask for again."""
-        self.checked.pop(digest, None)
-        self.ask('rm -f "$file"', timeout_s=CHECK_S, digest=digest)
-
-    def _put(self, path: Path, digest: str) -> None:
-        size = path.stat().st_size
-        timeout_s = CHECK_S + size / SLOWEST_BYTES_PER_S
-        values = self._values(_CHECK, digest, timeout_s)
-        if values.get("state") == "there":
-            return
-        self._refuse_full(values.get("free_kb", ""), size, path)
-        self.say(f"{self.link.url}: sending {path.name}, {size / 1e6:.1f} MB")
-        remote = f"{self.root}/files/{digest}.{self.lock.token}.part"
-        for attempt in (1, 2):
-            self._send(path, remote, timeout_s)
-            values = self._values(_KEEP, digest, timeout_s)
-            if values.get("state") == "there":
+    def _put(self, wanted: Mapping[str, Path]) -> None:
+        found, free_kb = self._settled(wanted)
+        absent = {digest: path for digest, path in wanted.items() if found[digest] != "yes"}
+        if absent:
+            self._refuse_full(free_kb, absent)
+        for is_last in (False, True):
+            for digest, path in absent.items():
+                self._send(path, digest)
+            if not absent:
                 return
-            found = plain(values.get("found", ""), 64)
-            self.say(f"{self.link.url}: {path.name} arrived with SHA-256 {found}")
-            if attempt == 2:
-                raise _changed(self.link.url, path, digest, found)
+            found, _ = self._settled(absent)
+            absent = {digest: path for digest, path in absent.items() if found[digest] != "yes"}
+            for digest, path in absent.items():
+                if is_last:
+                    raise _changed(self.link.url, path, digest, found[digest])
+                self.say(f"{self.link.url}: {path.name} arrived changed; sending it again")
+
+    def _settled(self, wanted: Mapping[str, Path]) -> tuple[dict[str, str], str]:
+        """What each digest is on the device: `yes`, or the digest of what arrived instead."""
+        body = f"digests={shlex.quote(' '.join(wanted))}\n{_SETTLE}"
+        done = self.ask(body, timeout_s=CHECK_S + _sending_s(wanted))
+        values = marked(done, FIRST_LINE, self.link.url)
+        found = {digest: values.get(f"there.{digest}") for digest in wanted}
+        if done.code != 0 or None in found.values():
+            raise EnvironmentFailure(
+                f"files on the device could not be checked (exit {done.code}): "
+                f"{plain(done.stderr)}",
+                where=self.link.url,
+                hint=f"look at the device by hand: `{plain(self.root)}`",
+            )
+        return {digest: plain(str(word), 64) for digest, word in found.items()}, values["free_kb"]
+
+    def _send(self, path: Path, digest: str) -> None:
+        self.say(f"{self.link.url}: sending {path.name}, {path.stat().st_size / 1e6:.2f} MB")
+        remote = f"{self.root}/files/{digest}.{self.lock.token}.part"
+        try:
+            self.link.push(path, remote, timeout_s=CHECK_S + _sending_s({digest: path}))
+        except LinkLost:
+            raise  # what arrived is removed by the next check, or by whoever comes next
+        except EnvironmentFailure:
+            self.link.run(f"rm -f {shlex.quote(remote)}", timeout_s=CHECK_S)
+            raise
 
     @property
     def root(self) -> str:
         """The folder on the device under which everything of ours lives."""
         return self.probe.root
 
-    def _send(self, path: Path, remote: str, timeout_s: float) -> None:
-        try:
-            self.link.push(path, remote, timeout_s=timeout_s)
-        except LinkLost:
-            raise  # what was sent is removed by the next check, or by whoever comes next
-        except EnvironmentFailure:
-            self.link.run(f"rm -f {shlex.quote(remote)}", timeout_s=CHECK_S)
-            raise
-
-    def _values(self, body: str, digest: str, timeout_s: float) -> dict[str, str]:
-        done = self.ask(body, timeout_s=timeout_s, digest=digest)
-        values = marked(done, FIRST_LINE, self.link.url)
-        if done.code != 0 or "state" not in values:
-            raise EnvironmentFailure(
-                f"a file on the device could not be checked (exit {done.code}): "
-                f"{plain(done.stderr)}",
-                where=self.link.url,
-            )
-        return values
-
-    def _refuse_full(self, free_kb: str, size: int, path: Path) -> None:
+    def _refuse_full(self, free_kb: str, absent: Mapping[str, Path]) -> None:
         if not (free_kb.isascii() and free_kb.isdigit()):
             return  # the device does not tell; then it says so itself when it is full
+        size = sum(path.stat().st_size for path in absent.values())
         free_mb, needed_mb = int(free_kb[:15]) / 1024, size / (1 << 20) + SPARE_MB
         if free_mb < needed_mb:
+            names = ", ".join(path.name for path in absent.values())
             raise EnvironmentFailure(
-                f"no room for `{path.name}`: {needed_mb:.1f} MB are needed with a spare, "
+                f"no room on the device for {names}: {needed_mb:.1f} MB are needed with a spare, "
                 f"{free_mb:.1f} MB are free in `{plain(self.root)}`",
                 where=self.link.url,
                 hint=f"`edgesr devices {self.link.url} --clean` removes what earlier runs sent, or "
                 "set EDGESR_HOME on the device to a folder with more room",
             )
+
+
+def _sending_s(files: Mapping[str, Path]) -> float:
+    return sum(path.stat().st_size for path in files.values()) / SLOWEST_BYTES_PER_S
 
 
 def refuse_lost_lock(done: Finished, url: str) -> None:

@@ -1,0 +1,328 @@
+"""`ssh://[user@]host[:port]`: a device reached by the system's own `ssh`, keys only.
+
+One connection is opened and shared; its socket lies in a private folder. The user's
+`~/.ssh/config` is honoured (aliases, jump hosts, keys); EDGESR_SSH_CONFIG names another file.
+Options that matter for safety are given on the command line, where no file overrides them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from toolkit.child import TooMuchOutput, die_with_parent, ended
+from toolkit.contracts import Finished, LinkOptions
+from toolkit.errors import EnvironmentFailure, LinkLost, SecurityError, ToolkitError, UserError
+
+SSH = "ssh"
+CONFIG = "EDGESR_SSH_CONFIG"
+SSH_FAILED = 255  # ssh(1): "or with 255 if an error occurred"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")  # a host or an alias of ~/.ssh/config
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\$?")
+HANDSHAKE_S = 20.0  # keys and log-in, on a slow device, after the connection stands
+ALIVE_S, ALIVE_COUNT = 5, 3  # a silent device is given up after 15 s
+LONGEST_FOLDER = 60  # characters; unix(7): a socket's path has at most 108, ssh appends 17
+OPTIONS = (
+    "BatchMode=yes",
+    "ClearAllForwardings=yes",
+    "ConnectionAttempts=1",
+    "EscapeChar=none",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "LogLevel=ERROR",
+    "PermitLocalCommand=no",
+    "RemoteCommand=none",
+    "RequestTTY=no",
+    f"ServerAliveInterval={ALIVE_S}",
+    f"ServerAliveCountMax={ALIVE_COUNT}",
+    "Tunnel=no",
+    "UpdateHostKeys=no",
+    "ControlPersist=no",
+)
+HINT_CONNECT = "look at the device, its address and its SSH server"
+# Words of OpenSSH's client, what they mean, and what to do. The first that is found counts.
+SAID: tuple[tuple[str, str, str], ...] = (
+    (
+        r"could not resolve hostname",
+        "nobody knows the host `{host}`",
+        "check the name, or add it to ~/.ssh/config",
+    ),
+    (
+        r"connection refused",
+        "the device refused the connection: no SSH server listens there",
+        "start its SSH server, or name its port: ssh://user@host:port",
+    ),
+    (
+        r"timed out|no route to host|network is unreachable|host is down",
+        "the device did not answer within {connect_s:g} s",
+        "is it switched on, and in this network?",
+    ),
+    (
+        r"permission denied|too many authentication failures|no more authentication methods",
+        "the device refused the log-in",
+        "`ssh-copy-id` puts your key on the device; passwords are never asked for",
+    ),
+    (
+        r"bad configuration option|bad owner or permissions|unsupported option|"
+        r"can't open user config file|terminating, .* bad configuration",
+        "the SSH configuration cannot be used: {words}",
+        "correct ~/.ssh/config or the file that EDGESR_SSH_CONFIG names",
+    ),
+    (
+        r"connection closed|connection reset|kex_exchange_identification|banner",
+        "the device ended the connection before the log-in: {words}",
+        "is it an SSH server, and does it allow one more connection?",
+    ),
+)
+CHANGED = re.compile(r"identification has changed|host key for .* has changed", re.IGNORECASE)
+UNKNOWN = re.compile(r"host key verification failed|no .* host key is known", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """A checked address: nothing in it is taken for an option or a command."""
+
+    host: str
+    user: str = ""
+    port: int | None = None
+
+    def words(self) -> list[str]:
+        """The end of an `ssh` command line."""
+        user = ["-l", self.user] if self.user else []
+        port = ["-p", str(self.port)] if self.port else []
+        return [*user, *port, "--", self.host]
+
+
+def address_of(text: str) -> Address:
+    """Read `[user@]host[:port]`, IPv6 in brackets. Raises UserError for anything else."""
+    user, at, place = text.rpartition("@")
+    bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::(\d{1,5}))?", place)
+    plain = re.fullmatch(r"([^:\[\]]+)(?::(\d{1,5}))?", place)
+    found = bracketed or plain
+    is_host = found is not None and (
+        _is_ipv6(found[1]) if bracketed else NAME.fullmatch(found[1]) is not None
+    )
+    if found is None or not is_host or (at and not USER.fullmatch(user)):
+        raise UserError(
+            f"`ssh://{ascii(text)[1:-1]}` is no address",
+            hint="ssh://user@host, ssh://user@host:2222, ssh://user@[fe80::1%eth0]:22, or an "
+            "alias of ~/.ssh/config",
+        )
+    port = int(found[2]) if found[2] else None
+    if port is not None and not 1 <= port <= 65535:
+        raise UserError(f"`{port}` is no port", where=f"ssh://{text}", hint="1 to 65535")
+    return Address(host=found[1], user=user, port=port)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return re.fullmatch(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?", text) is not None
+
+
+class SshLink:
+    """One shared connection to a device, opened anew where it was lost."""
+
+    is_emulated = False
+
+    def __init__(self, url: str, address: Address, options: LinkOptions) -> None:
+        self.url = url
+        self._address = address
+        self._options = options
+        self._folder: Path | None = None
+        self._master: subprocess.Popen[bytes] | None = None
+
+    def connect(self) -> None:
+        """Open the connection where there is none. Raises what `_refused` says."""
+        if self._master is not None and self._master.poll() is None:
+            return
+        self.close()
+        self._folder = _private_folder()
+        words = [*self._words("yes"), "-N", *self._address.words()]
+        with (self._folder / "said").open("wb") as said:
+            try:
+                self._master = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    env={**os.environ, "LC_ALL": "C"},
+                    start_new_session=True,  # Ctrl-C is for us alone: the lock is given back first
+                    preexec_fn=die_with_parent,
+                )
+            except FileNotFoundError:
+                self.close()
+                raise EnvironmentFailure(
+                    "there is no `ssh` on this host",
+                    where=self.url,
+                    hint="apt install openssh-client",
+                ) from None
+        self._wait_for(self._master)
+
+    def run(self, script: str, *, timeout_s: float, stdin: Path | bytes = b"") -> Finished:
+        """Run a POSIX sh script on the device for at most `timeout_s` seconds.
+
+        Raises LinkLost where the connection ended in the middle, EnvironmentFailure where the
+        device is too slow, cannot be reached or does not let us in, SecurityError where its host
+        key changed.
+        """
+        self.connect()
+        words = [*self._words("no"), *self._address.words(), f"exec sh -c {shlex.quote(script)}"]
+        try:
+            done = ended(
+                words, timeout_s=timeout_s, stdin=stdin, environment={**os.environ, "LC_ALL": "C"}
+            )
+        except subprocess.TimeoutExpired:
+            self._refuse_lost("")
+            raise EnvironmentFailure(
+                f"the device was not done within {timeout_s:.0f} s",
+                where=self.url,
+                hint="it may be too slow for what was asked, or busy with something else",
+            ) from None
+        except TooMuchOutput as found:
+            raise EnvironmentFailure(f"the answer is too large: {found}", where=self.url) from None
+        if done.code == SSH_FAILED:
+            self._refuse_lost(done.stderr)
+        return Finished(code=done.code, stdout=done.stdout, stderr=done.stderr)
+
+    def push(self, local: Path, remote: str, *, timeout_s: float) -> None:
+        """Write a file through `cat`: small cameras have neither SFTP nor scp."""
+        script = f"umask 077; cat > {shlex.quote(remote)}"
+        done = self.run(script, timeout_s=timeout_s, stdin=local)
+        if done.code != 0:
+            raise EnvironmentFailure(
+                f"the device could not write `{local.name}`: {_words(done.stderr)}",
+                where=self.url,
+                hint=f"look at its free space: `edgesr devices {self.url}`",
+            )
+
+    def close(self) -> None:
+        """End the connection and remove its socket."""
+        if self._master is not None:
+            self._master.terminate()
+            try:
+                self._master.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self._master.kill()
+                self._master.wait()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._master = self._folder = None
+
+    def _words(self, master: str) -> list[str]:
+        trust = "accept-new" if self._options.accept_new_host else "yes"
+        given = (
+            *OPTIONS,
+            f"StrictHostKeyChecking={trust}",
+            f"ConnectTimeout={max(1, round(self._options.connect_s))}",
+            f"ControlMaster={master}",
+            f"ControlPath={self._folder}/s",
+        )
+        config = os.environ.get(CONFIG)
+        return [
+            SSH,
+            *(["-F", config] if config else []),
+            *(word for option in given for word in ("-o", option)),
+        ]
+
+    def _wait_for(self, master: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + self._options.connect_s + HANDSHAKE_S
+        try:
+            while not (self._socket().exists() and master.poll() is None):
+                if master.poll() is not None:
+                    self._refused()
+                if time.monotonic() > deadline:
+                    raise EnvironmentFailure(
+                        "the device took too long to let us in",
+                        where=self.url,
+                        hint=HINT_CONNECT,
+                    )
+                time.sleep(0.01)
+        except BaseException:
+            self.close()
+            raise
+
+    def _socket(self) -> Path:
+        assert self._folder is not None
+        return self._folder / "s"
+
+    def _refused(self) -> NoReturn:
+        assert self._folder is not None
+        said = (self._folder / "said").read_bytes()[-8192:].decode("utf-8", "replace")
+        raise refusal(said, self.url, self._address, self._options)
+
+    def _refuse_lost(self, said: str) -> None:
+        """Raises LinkLost where exit code 255 is ssh's own, not the script's."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._master is not None:
+                self._master.wait(0.5)
+        is_lost = self._master is None or self._master.poll() is not None
+        if is_lost or "mux_client" in said:
+            raise LinkLost(
+                "the link was lost in the middle",
+                where=self.url,
+                hint="nothing half-done is kept; run the same command again",
+            )
+
+
+def refusal(said: str, url: str, address: Address, options: LinkOptions) -> ToolkitError:
+    """The message for what `ssh` said when there was no connection."""
+    if CHANGED.search(said):
+        return SecurityError(
+            "the device's host key has changed: it was set up anew, or somebody is in between",
+            where=url,
+            hint="ask whoever runs the device; only if it was set up anew: "
+            f"ssh-keygen -R {_known_name(address)}",
+        )
+    if UNKNOWN.search(said):
+        return EnvironmentFailure(
+            "the device's host key has never been seen here",
+            where=url,
+            hint="compare its fingerprint by `ssh` once by hand, or trust what it shows now with "
+            "--accept-new-host",
+        )
+    for pattern, problem, hint in SAID:
+        if re.search(pattern, said, re.IGNORECASE):
+            text = problem.format(
+                host=address.host, connect_s=options.connect_s, words=_words(said)
+            )
+            return EnvironmentFailure(text, where=url, hint=hint)
+    return EnvironmentFailure(
+        f"the device cannot be reached: {_words(said)}", where=url, hint=HINT_CONNECT
+    )
+
+
+def _known_name(address: Address) -> str:
+    return shlex.quote(f"[{address.host}]:{address.port}" if address.port else address.host)
+
+
+def _words(said: str) -> str:
+    line = " ".join(said.split())[-300:]
+    return "".join(c if c.isprintable() else "?" for c in line) or "(no words)"
+
+
+def _private_folder() -> Path:
+    """A folder that only this user enters (mkdtemp: mode 0700), its path short enough."""
+    usual = tempfile.gettempdir()
+    return Path(
+        tempfile.mkdtemp(prefix="edgesr-", dir=usual if len(usual) <= LONGEST_FOLDER else "/tmp")
+    )
+
+
+def open(address: str, options: LinkOptions) -> SshLink:
+    """A link to `[user@]host[:port]`, connected. Raises as `SshLink.run` does, or UserError."""
+    link = SshLink(f"ssh://{address}", address_of(address), options)
+    link.connect()
+    return link
