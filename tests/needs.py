@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.links.emulated import PREPARE, marker, root_folder
+
 SSHD = Path("/usr/sbin/sshd")
 
 
@@ -27,8 +29,10 @@ def _browser() -> str:
 
 
 def _emulated() -> str:
-    missing = shutil.which("qemu-aarch64-static") is None
-    return "Debian's qemu-user-static and debootstrap" if missing or os.geteuid() != 0 else ""
+    if shutil.which("qemu-aarch64-static") is None:
+        return "Debian's qemu-user-static and debootstrap"
+    prepared = marker(root_folder("aarch64")) is not None
+    return "" if prepared else f"`{PREPARE.format(machine='aarch64')}`"
 
 
 PARTS: dict[str, Callable[[], str]] = {"ssh": _ssh, "browser": _browser, "emulated": _emulated}

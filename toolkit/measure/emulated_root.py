@@ -184,6 +184,7 @@ def _unpack(root: Path, packages: Sequence[Path], wheels: Sequence[Path]) -> Non
         _unpack_package(root, package)
     for name in ("proc", "sys", "dev", "tmp", "root"):
         (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     cores = "".join(CORE.format(n=n) for n in range(os.cpu_count() or 1))
     (root / emulated.CPU_FACTS).write_text(cores)
     site = root / f"usr/local/lib/python{PYTHON}/dist-packages"
