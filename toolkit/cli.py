@@ -112,6 +112,13 @@ def _add_recipe_commands(commands: Commands) -> None:
         commands, "run", "build, measure and pack what a recipe says", "run recipes/jetson.yaml"
     )
     _add_places(run)
+    run.add_argument(
+        "--device",
+        action="append",
+        metavar="[TARGET=]URL",
+        help="measure on this device: local:, ssh://USER@HOST, adb:SERIAL",
+    )
+    _add_reach(run)
     plan = _command(
         commands, "plan", "say what `run` would do, and why", "plan recipes/jetson.yaml"
     )
@@ -134,6 +141,13 @@ def _add_recipe_commands(commands: Commands) -> None:
     schema.add_argument("kind", choices=("recipe", "target"))
 
 
+def _add_reach(parser: argparse.ArgumentParser) -> None:
+    """How a device is reached, the same wherever one may be named."""
+    add = parser.add_argument
+    add("--wait", type=float, default=0.0, metavar="S", help="seconds, for a device that is busy")
+    add("--accept-new-host", action="store_true", help="trust a host key never seen before")
+
+
 def _add_model_commands(commands: Commands) -> None:
     inspect = _command(
         commands,
@@ -148,16 +162,7 @@ def _add_model_commands(commands: Commands) -> None:
 
 
 def _add_bundle_commands(commands: Commands) -> None:
-    bench = _command(
-        commands, "bench", "time a bundle's files on this host", "bench out/jetson/jetson-orin-nano"
-    )
-    bench.add_argument("bundle", type=Path)
-    bench.add_argument("--threads", type=int, default=2)
-    bench.add_argument("--min-runs", type=int, default=100)
-    bench.add_argument("--min-s", type=float, default=3.0)
-    bench.add_argument(
-        "--size", default="360x640", help="HEIGHTxWIDTH for files of free size (360x640)"
-    )
+    _add_bench(commands)
     _add_validate(commands)
     upscale = _command(
         commands, "upscale", "upscale a picture, a folder of them, or a video",
@@ -168,6 +173,40 @@ def _add_bundle_commands(commands: Commands) -> None:
     upscale.add_argument("--bundle", type=Path, required=True)
     upscale.add_argument("--file", help="which file of the bundle (the INT8 one)")
     upscale.add_argument("--threads", type=int, default=2)
+
+
+def _add_bench(commands: Commands) -> None:
+    bench = _command(
+        commands, "bench", "time a bundle's files, or one file, on a device",
+        "bench out/jetson/jetson-orin-nano --device ssh://user@board",
+    )  # fmt: skip
+    add = bench.add_argument
+    add("bundle", type=Path, metavar="BUNDLE|FILE", help="a bundle, or an .onnx, .tflite, .xml")
+    add("--device", default="local:", metavar="URL",
+        help="local: (the default), ssh://USER@HOST, adb:SERIAL, emulated:aarch64")  # fmt: skip
+    add("--file", action="append", metavar="NAME", help="only this file of the bundle")
+    add("--threads", type=int, default=2)
+    add("--min-runs", type=int, default=100, metavar="N", help="over all rounds (100)")
+    add("--min-s", type=float, default=10.0, metavar="S", help="over all rounds (10)")
+    add("--rounds", type=int, default=3, metavar="N", help="processes per file, in turn (3)")
+    add("--sustained", type=float, default=0.0, metavar="MIN", help="load before the clock")
+    add("--size", default="360x640", help="HEIGHTxWIDTH of files of free size (360x640)")
+    add("--tune", action="store_true", help="set the device's governor, and restore it")
+    add("--require-stable", action="store_true", help="exit 4 where the samples are UNSTABLE")
+    add("--tool", choices=("auto", "runner", "vendor"), default="auto",
+        help="ours, or trtexec, benchmark_model, benchmark_app")  # fmt: skip
+    _add_reach(bench)
+    add("--out", type=Path, metavar="FILE", help="where the result goes (BUNDLE.bench/)")
+    compare = _command(
+        commands, "compare", "two results of one device: slower, faster, or no difference seen?",
+        "compare old.json out/intel/intel-n100",
+    )  # fmt: skip
+    compare.add_argument("before", type=Path, metavar="A", help="a result, or a bundle")
+    compare.add_argument("after", type=Path, metavar="B", help="a result, or a bundle")
+    compare.add_argument("--limit", default="5%", help="how much slower B may be (5%%)")
+    compare.add_argument(
+        "--require-stable", action="store_true", help="exit 4 where nothing can be decided"
+    )
 
 
 def _add_validate(commands: Commands) -> None:
@@ -188,8 +227,7 @@ def _add_validate(commands: Commands) -> None:
     add("--images", type=int, metavar="N", help="only the first N pictures")
     add("--threads", type=int, default=2)
     add("--device", metavar="URL", help="local:, ssh://USER@HOST, adb:SERIAL, emulated:aarch64")
-    add("--wait", type=float, default=0.0, metavar="S", help="seconds, for a device that is busy")
-    add("--accept-new-host", action="store_true", help="trust a host key never seen before")
+    _add_reach(validate)
     add("--bench", type=Path, metavar="FILE", help="a benchmark's JSON, for the page and JUnit")
     for kind in ("csv", "junit", "html"):
         add(f"--{kind}", type=Path, metavar="FILE", help=f"write {kind.upper()} there as well")

@@ -52,6 +52,29 @@ class SpeedUp:
     interval: Interval
 
 
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One percentile of one file in two results."""
+
+    share: float  # 50 or 90
+    before_ms: float
+    after_ms: float
+    percent: float  # after over before, less 100; positive is slower
+    interval: Interval  # of `percent`
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileComparison:
+    """One file in two results; `differences` are p50, and p90 where both know it."""
+
+    file: str
+    before: str  # the file's name in the older result
+    differences: tuple[Difference, ...]
+    verdict: str  # "slower", "faster", "no difference seen", "not decided"
+    is_regression: bool  # slower by more than the limit, and surely slower
+    why: tuple[str, ...] = ()  # why nothing was decided
+
+
 def percentile_ms(samples_ns: Sequence[int], share: float) -> float:
     """Nearest-rank percentile in milliseconds; share from 0 to 100.
 
@@ -180,10 +203,15 @@ def count_rounds(rounds: Rounds) -> int:
 
 
 def ratio_interval(above: Rounds, below: Rounds, share: float) -> Interval:
-    """A 95 % bootstrap interval of one percentile over another, each redrawn on its own."""
-    sides = (resampled_ms(rounds, share, seed) for seed, rounds in enumerate((above, below)))
-    ratio = next(sides) / next(sides)
-    return interval_of(ratio, count_rounds(above), count_rounds(below))
+    """A 95 % bootstrap interval of one percentile over another, each redrawn on its own.
+
+    Taken of the logarithm, in which twice and half are alike, and so never negative.
+    """
+    sides = (
+        np.log(resampled_ms(rounds, share, seed)) for seed, rounds in enumerate((above, below))
+    )
+    found = interval_of(next(sides) - next(sides), count_rounds(above), count_rounds(below))
+    return Interval(low=math.exp(found.low), high=math.exp(found.high), confidence=CONFIDENCE)
 
 
 def speed_ups(files: Sequence[FileTiming]) -> tuple[SpeedUp, ...]:

@@ -1,55 +1,162 @@
-"""`edgesr bench`: a bundle's files timed in turn on this host."""
+"""`edgesr bench`: how fast a bundle's files, or one bare file, are on a device."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from toolkit.errors import UserError
-from toolkit.spec.recipe import Measuring
+from toolkit.benchmark import Benchmark, TimingProtocol
+from toolkit.errors import ToolkitError, UserError, raise_all
+
+if TYPE_CHECKING:
+    from toolkit.bundle.manifest import Golden
+    from toolkit.contracts import Artefact
+
+EXIT_DEVICE, EXIT_GATE = 3, 4
+BARE_SUFFIXES = (".onnx", ".tflite", ".xml")
+NARROWEST, WIDEST = 80, 120  # columns: the tables need the one, longer lines are hard to read
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print p50 and p90 per file."""
-    from toolkit.bundle.manifest import read_bundle
-    from toolkit.run.measure import time_interleaved
+    """Measure, keep the result, print it; 4 where numbers differ, 3 where a file did not run."""
+    from toolkit.contracts import LinkOptions
+    from toolkit.measure.board import open_board
+    from toolkit.measure.results import store, write
+    from toolkit.measure.rounds import bench
 
-    measuring = Measuring(
+    protocol = _protocol(arguments)
+    subject = arguments.bundle
+    bundle, target, artefacts, golden = _read(subject, arguments.file)
+    options = LinkOptions(accept_new_host=arguments.accept_new_host)
+    with open_board(arguments.device, options=options, wait_s=arguments.wait, say=_say) as board:
+        result = bench(
+            board,
+            artefacts,
+            golden,
+            protocol,
+            bundle=bundle,
+            target=target,
+            say=_say,
+            tool=arguments.tool,
+        )
+    place = arguments.out or store(result, subject)
+    if arguments.out:
+        write(result, arguments.out)
+    _show(result, place, as_json=arguments.json)
+    return exit_code(result, require_stable=arguments.require_stable)
+
+
+def exit_code(result: Benchmark, *, require_stable: bool) -> int:
+    """4 for golden vectors that differ, 3 for a file that did not run, 4 for unstable samples."""
+    from toolkit.measure.rounds import golden_failed
+
+    if any(golden_failed(timing) for timing in result.files):
+        return EXIT_GATE
+    if any(timing.problem for timing in result.files):
+        return EXIT_DEVICE
+    unstable = any(not timing.stability.is_stable for timing in result.files)
+    return EXIT_GATE if require_stable and unstable else 0
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _show(result: Benchmark, place: Path, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from toolkit.latency import speed_ups, summary
+    from toolkit.show.bench_text import bench_text
+
+    if as_json:
+        summaries = {timing.file: summary(timing) for timing in result.files}
+        value = {
+            "result": str(place),
+            "summary": {name: s and asdict(s) for name, s in summaries.items()},
+            "speed_up": [asdict(one) for one in speed_ups(result.files)],
+            "benchmark": result.as_json(),
+        }
+        print(json.dumps(value))  # noqa: T201
+        return
+    width = min(WIDEST, max(NARROWEST, shutil.get_terminal_size((100, 24)).columns))
+    colour = sys.stdout.isatty()
+    print(bench_text(result, width=width, colour=colour, place=place), end="")  # noqa: T201
+
+
+def _protocol(arguments: argparse.Namespace) -> TimingProtocol:
+    """The protocol asked for. Raises every problem of its numbers at once."""
+    least = {"threads": 1, "min_runs": 1, "rounds": 1, "min_s": 0, "sustained": 0, "wait": 0}
+    problems: list[ToolkitError] = []
+    for name, at_least in least.items():
+        value = getattr(arguments, name)
+        if not (math.isfinite(value) and value >= at_least):
+            word = name.replace("_", "-")
+            problems.append(UserError(f"`--{word}` must be {at_least} or more, got {value}"))
+    try:
+        size = _size(arguments.size)
+    except UserError as problem:
+        problems.append(problem)
+    raise_all(problems)
+    return TimingProtocol(
         threads=arguments.threads,
+        rounds=arguments.rounds,
         min_runs=arguments.min_runs,
         min_s=arguments.min_s,
-        input_px=_size(arguments.size),
+        sustained_min=arguments.sustained,
+        input_px=size,
+        tuned=arguments.tune,
     )
-    artefacts = read_bundle(arguments.bundle).artefacts
-    rows: list[dict[str, Any]] = [
-        {
-            "file": artefact.path.name,
-            "precision": artefact.precision,
-            "input_px": [taken.height_px, taken.width_px],
-            "p50_ms": round(taken.percentile_ms(50), 3),
-            "p90_ms": round(taken.percentile_ms(90), 3),
-            "runs": len(taken.nanoseconds),
-            "threads": measuring.threads,
-        }
-        for artefact, taken in zip(artefacts, time_interleaved(artefacts, measuring), strict=True)
-    ]
-    if arguments.json:
-        print(json.dumps(rows, indent=1))  # noqa: T201
-        return 0
-    print(f"{'file':<34} {'input':>9} {'p50 ms':>9} {'p90 ms':>9} {'runs':>6}")  # noqa: T201
-    for row in rows:
-        size = "x".join(map(str, row["input_px"]))
-        print(  # noqa: T201
-            f"{row['file']:<34} {size:>9} {row['p50_ms']:>9} {row['p90_ms']:>9} {row['runs']:>6}"
-        )
-    print(f"{measuring.threads} threads, files in turn, on this host")  # noqa: T201
-    return 0
 
 
 def _size(text: str) -> tuple[int, int]:
     try:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
-        raise UserError(f"`--size` must be HEIGHTxWIDTH, got `{text}`", hint="360x640") from None
+        height = width = 0
+    if min(height, width) < 1:
+        raise UserError(f"`--size` must be HEIGHTxWIDTH, got `{text}`", hint="--size 360x640")
     return height, width
+
+
+def _read(
+    subject: Path, names: Sequence[str] | None
+) -> tuple[str, str, tuple[Artefact, ...], tuple[Golden, ...]]:
+    """Name, target, files and golden vectors of a bundle or of a bare file, which has none."""
+    if subject.is_file() and subject.suffix in BARE_SUFFIXES:
+        if names:
+            raise UserError("`--file` chooses among a bundle's files", where=str(subject))
+        return subject.name, "", (_bare(subject),), ()
+    from toolkit.bundle.manifest import read_bundle
+
+    bundle = read_bundle(subject)
+    return bundle.recipe, bundle.target, _chosen(bundle.artefacts, names), bundle.golden
+
+
+def _chosen(artefacts: Sequence[Artefact], names: Sequence[str] | None) -> tuple[Artefact, ...]:
+    """The files named, in the bundle's order. Raises UserError for each that it does not have."""
+    from toolkit.plugins import did_you_mean
+
+    there = {artefact.path.name: artefact for artefact in artefacts}
+    unknown = [name for name in names or () if name not in there]
+    raise_all([UserError(f"the bundle has no `{n}`", hint=did_you_mean(n, there)) for n in unknown])
+    return tuple(a for name, a in there.items() if not names or name in names)
+
+
+def _bare(file: Path) -> Artefact:
+    """A file without a manifest. Its scale and colour change no time: only the channels count."""
+    from toolkit.model.contract import ImageContract
+    from toolkit.validate.bare import bare_artefact
+
+    try:
+        return bare_artefact(file, ImageContract(scale=1))
+    except UserError as problem:
+        try:
+            return bare_artefact(file, ImageContract(scale=1, color="luma"))
+        except UserError:
+            raise problem from None

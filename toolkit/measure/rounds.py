@@ -42,6 +42,7 @@ def bench(
     bundle: str,
     target: str,
     say: Say,
+    tool: str = "auto",
 ) -> Benchmark:
     """Check every file's golden vectors on the device, then time those that hold them.
 
@@ -87,7 +88,7 @@ def numbers_words(timing: FileTiming) -> str:
         return timing.problem or "no golden vectors"
     return (
         f"{'numbers hold' if check.passed else 'NUMBERS DIFFER'}: "
-        f"{check.within_share * 100:.4g} % within {check.tolerance:g} "
+        f"{check.within_share * 100:.4g} % within {check.tolerance:.3g} "
         f"(at least {check.least_share * 100:g} %), worst {check.worst:.3g}"
     )
 

@@ -1,0 +1,251 @@
+"""A Benchmark, or two of them compared, on one screen of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolkit.benchmark import Benchmark, Device, FileTiming, UnitUse
+from toolkit.latency import (
+    Difference,
+    FileComparison,
+    SpeedUp,
+    Summary,
+    all_samples,
+    least_samples,
+    speed_ups,
+    summary,
+)
+from toolkit.show.rows import percent
+from toolkit.show.text import BOLD, DIM, GREEN, RED, YELLOW, hung, paint, printable, wrapped
+
+WIDE = 110  # columns from which the wider table fits
+COLUMNS = (9, 9, 9, 9, 9, 9, 9, 9, 7)  # widths; 79 together
+WIDE_COLUMNS = (9, 9, 9)
+HEADS = (
+    ("p50", "p90", "p95", "p99", "max", "first", "load", "memory", "runs"),
+    ("ms", "ms", "ms", "ms", "ms", "ms", "ms", "MB", ""),
+)
+WIDE_HEADS = (("min", "mean", "std"), ("ms", "ms", "ms"))
+LABEL_WIDTH = 12
+SHADES = {"slower": RED, "faster": GREEN, "no difference seen": DIM, "not decided": YELLOW}
+
+
+def bench_text(benchmark: Benchmark, *, width: int, colour: bool, place: Path | None = None) -> str:
+    """The benchmark as lines of at most `width` columns (80 or more), ending in a newline.
+
+    `place` is the file that was written. Control characters in names are shown as escapes.
+    """
+    ratios = {one.file: one for one in speed_ups(benchmark.files)}
+    blocks = [_verdict(benchmark, width, colour)]
+    if not benchmark.device.is_emulated:
+        blocks.append([paint(line, DIM, colour) for line in _heads(width)])
+    blocks += [_file(timing, ratios, width, colour) for timing in benchmark.files]
+    blocks.append(_conditions(benchmark, width))
+    blocks.append([f"result: {printable(str(place))}"] if place else [])
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _verdict(benchmark: Benchmark, width: int, colour: bool) -> list[str]:
+    word, shade = _word(benchmark)
+    device = benchmark.device
+    target = f" for {benchmark.target}" if benchmark.target else ""
+    title = f"{benchmark.bundle}{target} on {device.name or device.machine} ({device.url})"
+    first, *more = wrapped(title, width - len(word) - 2)
+    indent = " " * (len(word) + 2)
+    lines = [f"{paint(word, shade, colour)}  {paint(first, BOLD, colour)}"]
+    return lines + [indent + paint(line, BOLD, colour) for line in more]
+
+
+def _word(benchmark: Benchmark) -> tuple[str, str]:
+    files = benchmark.files
+    if any(timing.problem for timing in files):
+        return "FAIL", RED
+    if any(not timing.stability.is_stable for timing in files):
+        return "UNSTABLE", YELLOW
+    return ("NUMBERS HOLD", GREEN) if benchmark.device.is_emulated else ("STABLE", GREEN)
+
+
+def _heads(width: int) -> list[str]:
+    return [_cells((*head, *more), width) for head, more in zip(HEADS, WIDE_HEADS, strict=True)]
+
+
+def _cells(values: Sequence[str], width: int) -> str:
+    sizes = COLUMNS + (WIDE_COLUMNS if width >= WIDE else ())
+    return "".join(value.rjust(size) for value, size in zip(values, sizes, strict=False)).rstrip()
+
+
+def _file(timing: FileTiming, ratios: Mapping[str, SpeedUp], width: int, colour: bool) -> list[str]:
+    taken = summary(timing)
+    size = f"{timing.height_px} x {timing.width_px} px"
+    tool = "" if timing.tool == "runner" else f", by {timing.tool}"
+    about = f"{timing.precision} on {timing.runtime or timing.backend}{tool}, {size}"
+    lines = [f"{paint(printable(timing.file), BOLD, colour)}  {printable(about)}"]
+    if taken is not None:
+        lines.append(_cells(_numbers(taken), width))
+    for label, text, shade in _facts(timing, ratios.get(timing.file)):
+        first, *more = wrapped(text, width - LABEL_WIDTH)
+        lines.append(paint(f"  {label:<{LABEL_WIDTH - 2}}{first}", shade, colour and bool(shade)))
+        lines += [" " * LABEL_WIDTH + line for line in more]
+    return lines
+
+
+def _numbers(taken: Summary) -> tuple[str, ...]:
+    memory = taken.peak_memory_mb
+    return (
+        ms(taken.p50_ms), ms(taken.p90_ms), ms(taken.p95_ms), ms(taken.p99_ms), ms(taken.max_ms),
+        ms(taken.first_ms), ms(taken.load_ms), "-" if memory is None else _range(memory, ""),
+        str(taken.runs), ms(taken.min_ms), ms(taken.mean_ms), ms(taken.std_ms),
+    )  # fmt: skip
+
+
+def ms(value: float | None) -> str:
+    """Milliseconds with three or four digits that count; `-` where there are none."""
+    if value is None or value != value:
+        return "-"
+    digits = 3 if value < 1 else 2 if value < 100 else 1 if value < 1000 else 0
+    return f"{value:.{digits}f}"
+
+
+def _facts(timing: FileTiming, ratio: SpeedUp | None) -> Iterator[tuple[str, str, str]]:
+    """Label, text and shade of each line below a file's numbers."""
+    check = timing.golden
+    if timing.problem:
+        yield "FAIL", timing.problem, RED
+    if check is not None:
+        yield (
+            "numbers",
+            (
+                f"{percent(check.within_share)} within {check.tolerance:.3g} "
+                f"(at least {percent(check.least_share)}), {percent(check.equal_share)} equal, "
+                f"worst {check.worst:.3g}"
+            ),
+            RED if not check.passed else "",
+        )
+    elif not timing.problem:
+        yield "numbers", "not checked: no golden vectors, or none that this tool checks", YELLOW
+    if timing.units:
+        yield "ran on", "; ".join(unit_words(unit) for unit in timing.units), ""
+    if ratio is not None:
+        low, high = ratio.interval.low, ratio.interval.high
+        yield "speed-up", f"{ratio.ratio:.2f}x ({low:.2f} to {high:.2f}) of {ratio.against}", ""
+    if timing.energy_j_per_frame is not None:
+        yield "energy", f"{timing.energy_j_per_frame * 1000:.3g} mJ per frame", ""
+    for reason in timing.stability.reasons:
+        yield "UNSTABLE", reason, YELLOW
+
+
+def unit_words(unit: UnitUse) -> str:
+    """One compute unit's part of a file, as a phrase."""
+    time = "" if unit.time_ms is None else f" in {ms(unit.time_ms)} ms"
+    kinds = ", ".join(f"{count} {kind or 'moves'}" for kind, count in unit.precisions.items())
+    share = percent(unit.operators_share)
+    return f"{unit.unit} {unit.operators} operators ({share}){time}" + (
+        f": {kinds}" if kinds else ""
+    )
+
+
+def _conditions(benchmark: Benchmark, width: int) -> list[str]:
+    protocol, device = benchmark.protocol, benchmark.device
+    lines = []
+    if device.is_emulated:
+        lines.append("an emulator's times say nothing of the device, so none were taken")
+    else:
+        order = "one file after another" if protocol.sustained_min else "files in turn"
+        sustained = f"{protocol.sustained_min:g} min of load first, " * bool(protocol.sustained_min)
+        lines.append(
+            f"{protocol.threads} threads, {protocol.rounds} rounds, {order}, a fresh process each; "
+            f"{sustained}{protocol.warm_up_s:g} s of warm-up, then at least {protocol.min_runs} "
+            f"runs and {protocol.min_s:g} s over all rounds"
+        )
+        lines += ["load, first inference: median of the rounds", *_too_few(benchmark.files)]
+        lines += state_words([c for timing in benchmark.files for c in timing.conditions])
+    memory = f"{device.memory_mb / 1024:.1f} GB"
+    lines.append(f"{device.cpu}, {device.cores} cores, {memory}, {device.system}")
+    return [part for line in lines if line for part in hung(line, "", width)]
+
+
+def _too_few(files: Sequence[FileTiming]) -> list[str]:
+    fewest = min((len(s) for t in files if (s := all_samples(t))), default=0)
+    lacking = [share for share in (90, 95, 99) if 0 < fewest < least_samples(share)]
+    words = ", ".join(f"p{share} needs {least_samples(share)}" for share in lacking)
+    return [f"- too few runs to know: {words}"] if words else []
+
+
+def state_words(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Governor, clock, temperature and company of all rounds, as far as the device told."""
+    moments = [m for c in conditions for m in _moments(c)]
+    governors = sorted({str(g) for m in moments for g in m.get("governors") or () if g})
+    clocks = [x for m in moments for x in m.get("current_mhz") or () if _is_number(x)]
+    degrees = [
+        x for m in moments for x in (m.get("temperatures_c") or {}).values() if _is_number(x)
+    ]
+    others = [float(x) for c in conditions if _is_number(x := c.get("other_cpu_share"))]
+    words = [
+        f"governor {', '.join(governors)}" if governors else "governor not known",
+        f"clock {_range(clocks, ' MHz')}" if clocks else "clock not known",
+        f"{_range(degrees, ' °C')}" if degrees else "temperature not known",
+    ]
+    if others:
+        words.append(f"other processes used up to {percent(max(others))} of the CPU")
+    remarks = dict.fromkeys(str(r) for c in conditions for r in c.get("remarks") or ())
+    return ["; ".join(words), *remarks] if conditions else []
+
+
+def _moments(conditions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    ends = [conditions.get("before"), conditions.get("after")]
+    during = conditions.get("during")
+    found = [*ends, *(during if isinstance(during, list) else [])]
+    return [moment for moment in found if isinstance(moment, Mapping)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _range(values: Sequence[float], unit: str) -> str:
+    low, high = (f"{end(values):.0f}" for end in (min, max))
+    return f"{low}{unit}" if low == high else f"{low}-{high}{unit}"
+
+
+def comparison_text(
+    device: Device,
+    compared: Sequence[FileComparison],
+    alone: Sequence[str],
+    *,
+    places: tuple[str, str],
+    limit_percent: float,
+    width: int,
+    colour: bool,
+) -> str:
+    """Two results compared, as lines of at most `width` columns, ending in a newline."""
+    failed = any(one.is_regression for one in compared)
+    word = paint("FAIL", RED, colour) if failed else paint("DONE", GREEN, colour)
+    blocks = [
+        [f"{word}  {printable(device.name)}, at most {limit_percent:g} % slower"],
+        *(_compared(one, width, colour) for one in compared),
+        [part for line in alone for part in hung(line, "", width)],
+        [
+            *hung(f"before: {places[0]}", "", width),
+            *hung(f"after:  {places[1]}", "", width),
+            *hung("95 % intervals: bootstrap over rounds, then samples, of each result", "", width),
+        ],
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _compared(one: FileComparison, width: int, colour: bool) -> list[str]:
+    verdict = f"{one.verdict}, beyond the limit" if one.is_regression else one.verdict
+    was = f" (was {one.before})" if one.before != one.file else ""
+    title = paint(printable(one.file + was), BOLD, colour)
+    lines = [f"{title}  {paint(verdict, SHADES[one.verdict], colour)}"]
+    lines += [_difference(difference) for difference in one.differences]
+    return lines + [part for why in one.why for part in hung(f"UNSTABLE {why}", "  ", width)]
+
+
+def _difference(one: Difference) -> str:
+    change = f"{one.percent:+.1f} %"
+    interval = f"({one.interval.low:+.1f} to {one.interval.high:+.1f} %)"
+    levels = f"{ms(one.before_ms):>9} to {ms(one.after_ms):>9} ms"
+    return f"  p{one.share:.0f}  {levels}  {change:>9}  {interval}"
