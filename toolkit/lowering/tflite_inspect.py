@@ -6,12 +6,8 @@ import math
 from typing import Any
 
 from toolkit.contracts import Operator
+from toolkit.runner.runtimes.litert import MOVES
 
-_MOVES = {
-    "RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "PAD", "PADV2", "MIRROR_PAD",
-    "TILE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "BROADCAST_TO", "GATHER", "CONCATENATION",
-    "QUANTIZE", "DEQUANTIZE", "SQUEEZE", "EXPAND_DIMS",
-}  # fmt: skip
 _EIGHT_BITS = ("INT8", "UINT8")
 
 
@@ -33,7 +29,7 @@ def operators_of(content: bytes) -> list[Operator]:
             Operator(
                 name=made.name.decode(),
                 kind=kind,
-                precision="" if kind in _MOVES else _precision(types[made.type]),
+                precision="" if kind in MOVES else _precision(types[made.type]),
                 macs=_macs(kind, given, made),
             )
         )

@@ -14,8 +14,7 @@ from toolkit.quant.onnx_file import FREE_SIZE_PX, node_macs
 from toolkit.quant.ort_session import session_options
 from toolkit.quant.schemes import MOVES
 from toolkit.quant.view import with_names
-
-INTEGER_KERNELS = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
+from toolkit.runner.runtimes.onnxruntime import INTEGER_KERNELS
 
 
 def open_onnx(artefact: Artefact, *, threads: int) -> Session:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Tensor = npt.NDArray[np.generic]
 
+PROFILE_WARM_RUNS = 2
+PROFILE_RUNS = 5  # the median of these is an operator's time
 RUNTIMES = ("onnxruntime", "openvino", "litert")
 
 

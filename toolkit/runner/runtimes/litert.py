@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,13 @@ PACKAGES = (
     ("tflite-runtime", "tflite_runtime.interpreter"),
     ("tensorflow", "tensorflow.lite"),
 )
+DELEGATE = "DELEGATE"
+DELEGATE_UNIT = "XNNPACK"  # the interpreter's only default delegate, and none other is asked for
+MOVES = frozenset({
+    "RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "PAD", "PADV2", "MIRROR_PAD",
+    "TILE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "BROADCAST_TO", "GATHER", "CONCATENATION",
+    "QUANTIZE", "DEQUANTIZE", "SQUEEZE", "EXPAND_DIMS",
+})  # fmt: skip
 
 
 def library() -> tuple[str, Any]:
@@ -101,5 +108,52 @@ def _quiet() -> Iterator[None]:
 
 
 def operators(opening: Opening, tensor: Tensor) -> Sequence[Executed]:
-    """See `Runtime`."""
-    return []
+    """See `Runtime`. LiteRT's Python interface tells what its delegate took, and no times."""
+    interpreter = _interpreter(opening)
+    if not hasattr(interpreter, "_get_ops_details"):
+        raise Failure("run", "this version of LiteRT does not tell what its delegate took")
+    nodes = interpreter._get_ops_details()
+    taken = delegated(nodes)
+    names = {d["index"]: str(d["name"]) for d in interpreter.get_tensor_details()}
+    types = {d["index"]: d["dtype"].__name__ for d in interpreter.get_tensor_details()}
+    return [
+        Executed(
+            name=names.get(made, str(made)),
+            kind=node["op_name"],
+            precision=precision_of(node["op_name"], types.get(made, "")),
+            unit=DELEGATE_UNIT if node["index"] in taken else "CPU",
+            time_ms=None,
+        )
+        for node in nodes
+        if node["op_name"] != DELEGATE
+        for made in [int(node["outputs"][0])]
+    ]
+
+
+def delegated(nodes: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Indices of the nodes that a delegate runs in their stead.
+
+    LiteRT keeps the nodes that it replaced in its list, and adds one node per partition with the
+    tensors that go in and come out: the nodes between them are the partition.
+    """
+    plain = [node for node in nodes if node["op_name"] != DELEGATE]
+    maker = {int(tensor): node for node in plain for tensor in node["outputs"]}
+    found: set[int] = set()
+    for partition in nodes:
+        if partition["op_name"] == DELEGATE:
+            given = {int(tensor) for tensor in partition["inputs"]}
+            wanted = [int(tensor) for tensor in partition["outputs"]]
+            while wanted:
+                tensor = wanted.pop()
+                node = None if tensor in given else maker.get(tensor)
+                if node is not None and node["index"] not in found:
+                    found.add(node["index"])
+                    wanted += [int(source) for source in node["inputs"]]
+    return found
+
+
+def precision_of(kind: str, stored: str) -> str:
+    """What an operator computes in, by the type that it writes; "" for data movement."""
+    if kind in MOVES:
+        return ""
+    return "int8" if stored == "uint8" else stored

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import statistics
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.runner.failure import Failure, failure_of
-from toolkit.runner.session import Executed, Opening
+from toolkit.runner.session import PROFILE_RUNS, PROFILE_WARM_RUNS, Executed, Opening
 
 if TYPE_CHECKING:
     from toolkit.runner.session import Tensor
 
 PROVIDERS = ["CPUExecutionProvider"]
+KERNEL = "_kernel_time"  # what a profile adds to a node's name
+INTEGER_KERNELS = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
+MOVES = frozenset({
+    "Concat", "DepthToSpace", "SpaceToDepth", "Reshape", "Transpose", "Split", "Slice", "Squeeze",
+    "Unsqueeze", "Flatten", "Expand", "Tile", "Identity", "Pad", "Gather", "Shape", "Cast",
+    "QuantizeLinear", "DequantizeLinear", "ReorderInput", "ReorderOutput", "MemcpyToHost",
+    "MemcpyFromHost",
+})  # fmt: skip
+PRECISIONS = {"float": "float32", "uint8": "int8", "int64": "", "int32": "", "bool": ""}  # sizes
+GPU_PROVIDERS = ("CUDA", "Tensorrt", "NvTensorRT", "ROCM", "MIGraphX", "Dml", "WebGpu", "JS")
+NPU_PROVIDERS = ("QNN", "VitisAI", "CoreML", "Nnapi", "RKNPU", "SNPE", "CANN")
 
 
 def library() -> Any:
@@ -82,5 +97,60 @@ def open(opening: Opening) -> OrtSession:
 
 
 def operators(opening: Opening, tensor: Tensor) -> Sequence[Executed]:
-    """See `Runtime`."""
-    return []
+    """See `Runtime`. From ONNX Runtime's own profile: the nodes after all its fusions."""
+    with tempfile.TemporaryDirectory(prefix="edgesr-") as folder:
+        options = session_options(opening.threads)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = _inference_session(opening, options)
+        for _ in range(PROFILE_WARM_RUNS + PROFILE_RUNS):
+            session.run([opening.output], {opening.input: tensor})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return executed(events)
+
+
+def executed(events: Sequence[Mapping[str, Any]]) -> list[Executed]:
+    """A profile's nodes in running order, each with the median time of its runs but the first."""
+    runs: dict[str, list[Mapping[str, Any]]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
+            runs.setdefault(event["name"], []).append(event)
+    return [
+        Executed(
+            name=name[: -len(KERNEL)],
+            kind=taken[0]["args"]["op_name"],
+            precision=precision_of(taken[0]["args"]["op_name"], _first_type(taken[0]["args"])),
+            unit=unit_of(taken[0]["args"].get("provider", "")),
+            time_ms=_median_ms(run["dur"] for run in taken[PROFILE_WARM_RUNS:]),
+        )
+        for name, taken in runs.items()
+        if len(taken) > PROFILE_WARM_RUNS
+    ]
+
+
+def _median_ms(times_us: Iterable[int]) -> float:
+    return round(statistics.median(times_us) / 1e3, 6)
+
+
+def _first_type(facts: Mapping[str, Any]) -> str:
+    """The type of a node's first input, such as `float`, as the profile has it."""
+    shapes = facts.get("input_type_shape") or [{}]
+    return next(iter(shapes[0]), "")
+
+
+def precision_of(kind: str, first_type: str) -> str:
+    """What a node computes in, "" where it only moves or retypes values."""
+    if kind.startswith(INTEGER_KERNELS):
+        return "int8"
+    if kind in MOVES:
+        return ""
+    return PRECISIONS.get(first_type, first_type)
+
+
+def unit_of(provider: str) -> str:
+    """The compute unit of an execution provider."""
+    if provider.startswith(GPU_PROVIDERS):
+        return "GPU"
+    if provider.startswith(NPU_PROVIDERS):
+        return "NPU"
+    return "XNNPACK" if provider.startswith("Xnnpack") else "CPU"

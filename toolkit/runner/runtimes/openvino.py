@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.runner.failure import Failure, failure_of
-from toolkit.runner.session import Executed, Opening
+from toolkit.runner.session import PROFILE_RUNS, PROFILE_WARM_RUNS, Executed, Opening
 
 if TYPE_CHECKING:
     from toolkit.runner.session import Tensor
@@ -104,5 +105,33 @@ def open(opening: Opening) -> OpenvinoSession:
 
 
 def operators(opening: Opening, tensor: Tensor) -> Sequence[Executed]:
-    """See `Runtime`."""
-    return []
+    """See `Runtime`. The execution graph's layers that ran, with the times of their counters."""
+    network = compiled(read(opening.path), opening.precision, opening.threads, profiled=True)
+    request = network.create_infer_request()
+    times: dict[str, list[float]] = {}
+    for run in range(PROFILE_WARM_RUNS + PROFILE_RUNS):
+        request.infer([tensor], share_inputs=True)
+        for counted in request.get_profiling_info() if run >= PROFILE_WARM_RUNS else ():
+            if counted.status == counted.Status.EXECUTED:
+                time_ms = counted.real_time.total_seconds() * 1e3
+                times.setdefault(counted.node_name, []).append(time_ms)
+    unit = unit_of(network.get_property("EXECUTION_DEVICES"))
+    # the graph is read after the runs: shapes that were free are known by then
+    layers = network.get_runtime_model().get_ordered_ops()
+    return [
+        Executed(
+            name=layer.get_friendly_name(),
+            kind=layer_info(layer, "layerType"),
+            precision=layer_precision(layer),
+            unit=unit,
+            time_ms=round(statistics.median(times[layer.get_friendly_name()]), 6),
+        )
+        for layer in layers
+        if layer.get_friendly_name() in times
+    ]
+
+
+def unit_of(devices: Sequence[str]) -> str:
+    """The compute unit of OpenVINO's device names, such as `CPU` or `GPU.0`."""
+    names = sorted({device.strip("()").partition(".")[0] for device in devices})
+    return "+".join(names)
