@@ -119,7 +119,7 @@ def _numbers(
     protocol: TimingProtocol,
     failures: list[EnvironmentFailure],
 ) -> FileTiming:
-    """Golden vectors and units of one file; no times yet."""
+    """Golden vectors of one file; no times yet."""
     timing = FileTiming(
         file=subject.name,
         digest=digest_of(subject.digests),
@@ -142,7 +142,7 @@ def _numbers(
     except EnvironmentFailure as failure:
         failures.append(failure)
         return replace(timing, problem=failure.problem)
-    found = replace(timing, runtime=answer.runtime, golden=answer.golden, units=answer.units)
+    found = replace(timing, runtime=answer.runtime, golden=answer.golden)
     return replace(found, problem=GOLDEN_FAILED if golden_failed(found) else "")
 
 
@@ -171,7 +171,7 @@ def _time_all(
         sustained_s = 60 * protocol.sustained_min if at == 0 else 0.0
         if sustained_s:
             say(f"{timing.file}: {protocol.sustained_min:g} min of load before the clock")
-        job = time_job(subjects[file], protocol, sustained_s=sustained_s)
+        job = time_job(subjects[file], protocol, sustained_s=sustained_s, operators=at == 0)
         try:
             timings[file] = with_round(timing, _ask(board, subjects[file], job))
         except LinkLost:
@@ -193,6 +193,7 @@ def with_round(timing: FileTiming, answer: Answer) -> FileTiming:
         first_ms=(*timing.first_ms, *_known(answer.first_ms)),
         peak_memory_mb=(*timing.peak_memory_mb, *_known(answer.peak_memory_mb)),
         energy_j_per_frame=_energy(timing, answer),
+        units=timing.units or answer.units,
         conditions=(*timing.conditions, answer.conditions),
     )
 

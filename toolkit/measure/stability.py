@@ -159,17 +159,13 @@ def _numbers(conditions: Iterable[Any], key: str) -> list[float]:
 
 
 def _slower_clock(conditions: Sequence[Conditions]) -> Iterator[str]:
-    """A clock that fell while samples were taken, or a counter of throttling that rose."""
-    falls = [fall for one in conditions if (fall := _fall(one))]
+    """A clock or its limit that fell while samples were taken, a count of throttling that rose."""
+    falls = [fall for one in conditions for fall in (_fall(one), _limit_fall(one)) if fall]
     if falls:
         high, low = max(falls, key=lambda pair: pair[0] / pair[1])
         yield f"the clock fell from {high:.0f} to {low:.0f} MHz{_warmer(conditions)}"
-    counts = sum(_throttles(one) for one in conditions)
-    if counts:
-        yield f"the chip throttled itself {counts} times{'' if falls else _warmer(conditions)}"
-    names = sorted({name for one in conditions for name in _cooled(one)})
-    if names and not counts:
-        yield f"the kernel cooled the chip by slowing it ({', '.join(names)})"
+    if sum(_throttles(one) for one in conditions):
+        yield f"the chip throttled itself{'' if falls else _warmer(conditions)}"
 
 
 def _fall(conditions: Conditions) -> tuple[float, float] | None:
@@ -178,38 +174,32 @@ def _fall(conditions: Conditions) -> tuple[float, float] | None:
     Only moments under load count: before and after it an idle core clocks down.
     """
     during = conditions.get("during")
-    clocks = [max(mhz) for one in during or () if (mhz := _clocks(one))]
+    clocks = [max(mhz) for one in during or () if (mhz := _mhz(one, "frequencies_mhz"))]
     if len(clocks) < 2:
         return None
     third = max(1, len(clocks) // 3)
-    early, late = float(np.median(clocks[:third])), float(np.median(clocks[-third:]))
+    return _too_low(float(np.median(clocks[:third])), float(np.median(clocks[-third:])))
+
+
+def _limit_fall(conditions: Conditions) -> tuple[float, float] | None:
+    """The highest clock that the kernel allowed before and after: cooling lowers it."""
+    before, after = (
+        _mhz(conditions.get(when), "frequencies_limit_mhz") for when in ("before", "after")
+    )
+    return _too_low(max(before), max(after)) if before and after else None
+
+
+def _too_low(early: float, late: float) -> tuple[float, float] | None:
     return (early, late) if late < early * (1 - MOST_FREQUENCY_FALL) else None
 
 
-def _clocks(moment: Any) -> list[float]:
-    values = moment.get("current_mhz") if isinstance(moment, Mapping) else None
-    return [v for v in values or () if isinstance(v, int | float) and v > 0]
+def _mhz(moment: Any, key: str) -> list[float]:
+    values = moment.get(key) if isinstance(moment, Mapping) else None
+    known = values if isinstance(values, list | tuple) else ()
+    return [float(v) for v in known if isinstance(v, int | float) and v > 0]
 
 
 def _throttles(conditions: Conditions) -> int:
-    """How often the chip's counters of throttling moved from before to after."""
-    before, after = (_counts(conditions.get(when)) for when in ("before", "after"))
-    return sum(max(0, after[name] - before[name]) for name in before if name in after)
-
-
-def _counts(moment: Any) -> dict[str, int]:
-    counts = moment.get("throttle_counts") if isinstance(moment, Mapping) else None
-    pairs = counts.items() if isinstance(counts, Mapping) else ()
-    return {name: count for name, count in pairs if isinstance(count, int)}
-
-
-def _cooled(conditions: Conditions) -> list[str]:
-    """Cooling devices of the kernel, fans aside, that slow the chip more after than before."""
-    before, after = (_cooling(conditions.get(when)) for when in ("before", "after"))
-    return [name for name in after if name in before and after[name] > max(0, before[name])]
-
-
-def _cooling(moment: Any) -> dict[str, float]:
-    states = moment.get("cooling") if isinstance(moment, Mapping) else None
-    pairs = states.items() if isinstance(states, Mapping) else ()
-    return {n: s for n, s in pairs if isinstance(s, int | float) and "fan" not in n.lower()}
+    """How much more often the chip had throttled itself after than before."""
+    before, after = (_numbers([conditions.get(w)], "throttles") for w in ("before", "after"))
+    return max(0, int(after[0] - before[0])) if before and after else 0

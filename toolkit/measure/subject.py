@@ -76,7 +76,7 @@ def _names(at: int) -> tuple[str, str]:
 
 
 def numbers_job(subject: Subject, protocol: TimingProtocol, *, is_emulated: bool) -> dict[str, Any]:
-    """Golden vectors, and which unit runs which operator; nothing is timed."""
+    """Golden vectors alone; nothing is timed."""
     golden = [
         {
             "input": _names(at)[0],
@@ -88,11 +88,16 @@ def numbers_job(subject: Subject, protocol: TimingProtocol, *, is_emulated: bool
     ]
     expires_s = LOAD_S * (EMULATED_TIMES if is_emulated else 1)
     job = job_of(subject.artefact, threads=protocol.threads, expires_s=expires_s)
-    return {**job, "golden": golden, "operators": not is_emulated}
+    return {**job, "golden": golden}
 
 
-def time_job(subject: Subject, protocol: TimingProtocol, *, sustained_s: float) -> dict[str, Any]:
-    """One round: load time, first inference, warm-up, samples."""
+def time_job(
+    subject: Subject, protocol: TimingProtocol, *, sustained_s: float, operators: bool
+) -> dict[str, Any]:
+    """One round: load time, first inference, warm-up, samples; which unit ran what, on demand.
+
+    The runner profiles operators after the samples, in a session of its own.
+    """
     image, spec = subject.artefact.contract.image, subject.artefact.contract.input
     size = (subject.height_px, subject.width_px)
     shape = (image.channels, *size) if spec.layout == "nchw" else (*size, image.channels)
@@ -110,4 +115,4 @@ def time_job(subject: Subject, protocol: TimingProtocol, *, sustained_s: float) 
         "sustained_s": sustained_s,
     }
     job = job_of(subject.artefact, threads=protocol.threads, expires_s=expires_s)
-    return {**job, "time": timing, "tune": protocol.tuned}
+    return {**job, "time": timing, "tune": protocol.tuned, "operators": operators}

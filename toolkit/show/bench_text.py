@@ -177,11 +177,12 @@ def state_words(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
     """Governor, clock, temperature and company of all rounds, as far as the device told."""
     moments = [m for c in conditions for m in _moments(c)]
     governors = sorted({str(g) for m in moments for g in m.get("governors") or () if g})
-    clocks = [x for m in moments for x in m.get("current_mhz") or () if _is_number(x)]
+    clocks = [x for m in moments for x in m.get("frequencies_mhz") or () if _is_number(x)]
     degrees = [
         x for m in moments for x in (m.get("temperatures_c") or {}).values() if _is_number(x)
     ]
-    others = [float(x) for c in conditions if _is_number(x := c.get("other_cpu_share"))]
+    shares = [c.get("other_cpu_share") for c in conditions]
+    others = [float(x) for x in shares if x is not None and _is_number(x)]
     words = [
         f"governor {', '.join(governors)}" if governors else "governor not known",
         f"clock {_range(clocks, ' MHz')}" if clocks else "clock not known",
@@ -220,8 +221,12 @@ def comparison_text(
     colour: bool,
 ) -> str:
     """Two results compared, as lines of at most `width` columns, ending in a newline."""
-    failed = any(one.is_regression for one in compared)
-    word = paint("FAIL", RED, colour) if failed else paint("DONE", GREEN, colour)
+    verdicts = {one.verdict for one in compared}
+    word = paint("PASS", GREEN, colour)
+    if "not decided" in verdicts:
+        word = paint("NOT DECIDED", YELLOW, colour)
+    if any(one.is_regression for one in compared):
+        word = paint("FAIL", RED, colour)
     blocks = [
         [f"{word}  {printable(device.name)}, at most {limit_percent:g} % slower"],
         *(_compared(one, width, colour) for one in compared),
