@@ -162,6 +162,7 @@ def _add_model_commands(commands: Commands) -> None:
 
 
 def _add_bundle_commands(commands: Commands) -> None:
+    _add_devices(commands)
     _add_bench(commands)
     _add_validate(commands)
     upscale = _command(
@@ -173,6 +174,19 @@ def _add_bundle_commands(commands: Commands) -> None:
     upscale.add_argument("--bundle", type=Path, required=True)
     upscale.add_argument("--file", help="which file of the bundle (the INT8 one)")
     upscale.add_argument("--threads", type=int, default=2)
+
+
+def _add_devices(commands: Commands) -> None:
+    devices = _command(
+        commands, "devices", "which devices are reachable, and who is at work on them",
+        "devices ssh://user@board\n          edgesr devices prepare emulated:aarch64",
+    )  # fmt: skip
+    add = devices.add_argument
+    add("urls", nargs="*", metavar="URL",
+        help="local:, ssh://USER@HOST, adb:SERIAL, emulated:aarch64 (all that can be seen, and "
+        "those that ./recipes names)")  # fmt: skip
+    add("--clean", action="store_true", help="remove everything that earlier runs left there")
+    _add_reach(devices)
 
 
 def _add_bench(commands: Commands) -> None:

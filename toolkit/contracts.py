@@ -135,7 +135,8 @@ class LinkOptions:
 
 
 class Link(Protocol):
-    """links/NAME.py gives `open(address, options) -> Link` for URLs `NAME:address`.
+    """links/NAME.py gives `open(address, options) -> Link` for URLs `NAME:address`, and
+    `present() -> list[str]`, the URLs of what can be seen without being named.
 
     Every method raises LinkLost where the device stopped answering (the same may work again) and
     EnvironmentFailure or SecurityError where it cannot work, each with its own message.

@@ -164,6 +164,14 @@ class AdbLink:
         return LinkLost(f"{problem} (adb: {said})", where=self.url, hint=hint)
 
 
+def present() -> list[str]:
+    """Every device that adb lists, usable or not; nothing where there is no adb."""
+    try:
+        return [f"adb:{serial}" for serial in _devices(_program())]
+    except EnvironmentFailure:
+        return []
+
+
 def open(address: str, options: LinkOptions) -> AdbLink:
     """The device with this serial number, or the only one for an empty address.
 

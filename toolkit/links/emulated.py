@@ -99,6 +99,11 @@ class EmulatedLink:
         """Nothing to end: each script's mounts went with it."""
 
 
+def present() -> list[str]:
+    """The instruction sets whose root is prepared."""
+    return [f"emulated:{machine}" for machine in MACHINES if marker(root_folder(machine))]
+
+
 def open(address: str, options: LinkOptions) -> EmulatedLink:
     """The prepared root of `address`, an instruction set; one program was run in it.
 

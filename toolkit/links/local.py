@@ -50,6 +50,11 @@ class LocalLink:
         """Nothing to end."""
 
 
+def present() -> list[str]:
+    """This machine is always there."""
+    return [LocalLink.url]
+
+
 def open(address: str, options: LinkOptions) -> LocalLink:
     """This machine. Raises UserError where an address is given: there is only one."""
     if address:

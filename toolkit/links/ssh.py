@@ -321,6 +321,11 @@ def _private_folder() -> Path:
     )
 
 
+def present() -> list[str]:
+    """Nothing: a device of a network has to be named."""
+    return []
+
+
 def open(address: str, options: LinkOptions) -> SshLink:
     """A link to `[user@]host[:port]`, connected. Raises as `SshLink.run` does, or UserError."""
     link = SshLink(f"ssh://{address}", address_of(address), options)

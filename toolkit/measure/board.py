@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -205,7 +207,7 @@ def open_board(
     """
     from toolkit.runner.zipped import FILE, zipapp_bytes
 
-    with linked(url, options or LinkOptions()) as link:
+    with _ended_politely(), linked(url, options or LinkOptions()) as link:
         found = probe(link)
         lock = take(link, wait_s=wait_s, say=say)
         try:
@@ -215,6 +217,19 @@ def open_board(
                 yield Board(Shelf(link=link, probe=found, lock=lock, say=say), runner)
         finally:
             release(link, lock, say)
+
+
+@contextlib.contextmanager
+def _ended_politely() -> Iterator[None]:
+    """A build server's SIGTERM is a Ctrl-C: the device is given back first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from toolkit.measure.words import marked, plain
 
 FIRST_LINE = "edgesr-job 1"
 STEP_S = 120.0  # to link files or to remove a folder
-DEVICE_GRACE_S = 5.0  # the device's own limit comes after the runner's
+DEVICE_GRACE_S = 15.0  # the device's own limit comes after the runner's, which puts things back
 HOST_GRACE_S = 30.0  # and the host's after the device's
 PIECE_S = 450.0  # for one piece at 50 kB/s
 PIECE_MB = 16  # fetched at once; below what a link reads into memory
@@ -51,12 +51,13 @@ class JobFolder:
         Raises EnvironmentFailure where it takes longer, LinkLost where the device went away.
         """
         shelf = self.shelf
-        limit = int(timeout_s + DEVICE_GRACE_S)
+        limit = round(timeout_s + DEVICE_GRACE_S)
         program = " ".join(shlex.quote(word) for word in words)
         limited = f"timeout {limit} {program}" if shelf.probe.has_timeout else program
         body = (
             f'cd "$root/jobs/{self.name}" || exit 1\n'
-            f"TMPDIR=$PWD; PYTHONDONTWRITEBYTECODE=1; export TMPDIR PYTHONDONTWRITEBYTECODE\n"
+            "TMPDIR=$PWD; EDGESR_HOME=$root; PYTHONDONTWRITEBYTECODE=1\n"
+            "export TMPDIR EDGESR_HOME PYTHONDONTWRITEBYTECODE\n"
             f"{limited} < /dev/null\n"
             "exit $?"  # no `exec`: a signal that kills the program is told as 128 + its number
         )

@@ -28,13 +28,24 @@ POLL_S = 2.0  # between two looks at a busy device
 NAMELESS_POLLS = 3  # so often a lock may be seen without its owner, who is just writing it
 FIRST_LINE = "edgesr-lock 1"
 
-# Everything below a folder that nobody holds any more: programs first, then their files.
+# What a run left: its programs, by their working folder, are asked to end; then its files go.
 CLEAN = """\
-stop() {
+send() {
   ls -l /proc/[0-9]*/cwd 2>/dev/null | while read -r line; do
     case $line in
-    *" -> $root/jobs/"*) pid=${line#*/proc/}; kill -9 "${pid%%/*}" 2>/dev/null;;
+    *" -> $2" | *" -> $2/"* | *" -> $2 "*)
+      pid=${line#*/proc/}; kill "-$1" "${pid%%/*}" 2>/dev/null && echo "${pid%%/*}";;
     esac
+  done
+}
+stop() {
+  for job in "$root/jobs"/*; do
+    if [ -d "$job" ] && [ -n "$(send TERM "$job")" ]; then
+      for second in 1 2 3 4 5 6 7 8; do  # a runner puts back what it changed
+        sleep 1; [ -z "$(send 0 "$job")" ] && break
+      done
+      send KILL "$job" >/dev/null
+    fi
   done
 }
 clean() { stop; rm -rf "${root:?}/jobs/"* "${root:?}/files/"*.part; }
@@ -100,6 +111,11 @@ class Holder:
     is_over: bool  # nobody can be at work under it any more
     reason: str  # why it is over
 
+    @property
+    def age(self) -> str:
+        """How long it has been held, for people."""
+        return f"{self.age_s} s" if self.age_s < 120 else f"{self.age_s // 60} min"
+
 
 def take(link: Link, *, wait_s: float, say: Say) -> Lock:
     """Lock a device, wait for it, or take over what a dead owner left.
@@ -132,7 +148,7 @@ def take(link: Link, *, wait_s: float, say: Say) -> Lock:
         elif time.monotonic() >= deadline:
             raise _busy(link.url, holder)
         elif not told:
-            say(f"{link.url} is busy: {holder.owner} for {_age(holder.age_s)}; waiting")
+            say(f"{link.url} is busy: {holder.owner} for {holder.age}; waiting")
             told = True
         time.sleep(POLL_S if holder else 1.0)
 
@@ -194,7 +210,7 @@ def _try(link: Link, lock: Lock, stale: str) -> dict[str, str]:
 
 def _busy(url: str, holder: Holder) -> EnvironmentFailure:
     return EnvironmentFailure(
-        f"the device is busy: {holder.owner} has held it for {_age(holder.age_s)}",
+        f"the device is busy: {holder.owner} has held it for {holder.age}",
         where=url,
         hint="`--wait SECONDS` waits for it; `edgesr devices` shows who is at work",
     )
@@ -245,7 +261,3 @@ def _started(pid: int) -> str:
 
 def _whole(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
-
-
-def _age(seconds: int) -> str:
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"

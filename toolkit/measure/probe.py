@@ -37,6 +37,7 @@ case $root in
 /*) ;;
 *) echo "EDGESR_HOME is no absolute path: $root" >&2; exit 1;;
 esac
+if [ -d "$root" ]; then root=$(cd "$root" && pwd -P); fi
 now() {  # seconds that no clock setting changes
   if read -r up rest </proc/uptime 2>/dev/null; then echo "${up%%.*}"; else date +%s; fi
 }
