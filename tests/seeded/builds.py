@@ -196,7 +196,7 @@ def scripted_clock() -> Iterator[None]:
         return found
 
     with (
-        patch("toolkit.run.assemble.time_interleaved", timed),
+        patch("toolkit.run.timing.time_interleaved", timed),
         patch("toolkit.run.attempt.time_interleaved", timed),
     ):
         yield

@@ -44,14 +44,14 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One fault: `put_in` takes a good build and an empty folder, and holds the fault while open."""
+    """One fault: `put_in` takes a good build and an empty folder, and holds while it is open."""
 
     name: str
     where: str
     stage: str
     build: Build
     put_in: Callable[[Made, Path], AbstractContextManager[Case]]
-    error_stage: str = ""  # the stage that an error, which names none, belongs to
+    error: str = ""  # what an error says that counts as caught here; it names no stage itself
     quick: bool = True  # in the test suite as well
     lacks: Callable[[], str] = lambda: ""  # why it cannot be put in on this machine
 
@@ -68,13 +68,17 @@ class Finding:
         return bool(self.stage)
 
 
-def find(case: Case, error_stage: str) -> tuple[Finding, tuple[Verdict, ...]]:
-    """Ask the product, and read its answer: the failed gate of the earliest stage, or the error."""
+def find(case: Case, fault: Fault | None = None) -> tuple[Finding, tuple[Verdict, ...]]:
+    """Ask the product, and read its answer: the failed gate of the earliest stage, or the error.
+
+    An error that says something else than the fault is about is one of ours, and not caught.
+    """
     try:
         verdicts = tuple(case.ask(case))
     except ToolkitError as problem:
-        kind = type(problem).__name__
-        return Finding(stage=error_stage, said=f"{kind}: {problem.problem}"), ()
+        said = f"{type(problem).__name__}: {problem.problem}"
+        is_about_it = fault is not None and fault.error and fault.error in problem.problem
+        return Finding(stage=fault.stage if is_about_it else "", said=said), ()
     failed = [v for v in verdicts if not v.passed]
     if not failed:
         return Finding(stage="", said="nothing found"), verdicts

@@ -140,7 +140,7 @@ QUANTIZATION = (
 )  # fmt: skip
 
 
-def _older(made: Made) -> Build:
+def older(made: Made) -> Build:
     """The same build as it was before the network changed."""
     import dataclasses
 
@@ -154,10 +154,10 @@ def _stale(names: tuple[str, ...], *, restated: bool) -> Callable[[Made, Path], 
     @contextlib.contextmanager
     def put_in(made: Made, folder: Path) -> Iterator[Case]:
         bundle = repack.copied(made.bundle, folder)
-        older = make(_older(made)).bundle
+        before = make(older(made)).bundle
         for file in bundle.iterdir():
             if file.name.endswith(names):
-                shutil.copyfile(older / file.name, file)
+                shutil.copyfile(before / file.name, file)
         if restated:
             repack.restate(bundle, json.loads((bundle / MANIFEST).read_bytes()), report=False)
         yield Case(made=made, bundle=bundle, ask=validate)
@@ -173,8 +173,8 @@ def _short_halo(path: Path, entry: dict[str, Any]) -> None:
 def _other_golden(made: Made, folder: Path) -> Iterator[Case]:
     """Golden vectors of the build before, all digests stated again."""
     bundle = repack.copied(made.bundle, folder)
-    older = make(_older(made)).bundle
-    shutil.copytree(older / "golden", bundle / "golden", dirs_exist_ok=True)
+    before = make(older(made)).bundle
+    shutil.copytree(before / "golden", bundle / "golden", dirs_exist_ok=True)
     repack.restate(bundle, json.loads((bundle / MANIFEST).read_bytes()))
     yield Case(made=made, bundle=bundle, ask=validate)
 
@@ -182,17 +182,17 @@ def _other_golden(made: Made, folder: Path) -> Iterator[Case]:
 PACKAGING = (
     Fault(
         name="stale artefact", where="an older INT8 file under the new manifest",
-        stage="packaging", build=OPENVINO, error_stage="packaging",
+        stage="packaging", build=OPENVINO, error="its digest differs",
         put_in=_stale((".int8.xml", ".int8.bin"), restated=False),
     ),
     Fault(
         name="stale artefact, new digests", where="the same, the manifest written anew",
-        stage="packaging", build=LITERT, error_stage="packaging",
+        stage="packaging", build=LITERT,
         put_in=_stale((".int8.tflite",), restated=True),
     ),
     Fault(
         name="halves of two releases", where="an older .bin beside the new .xml, digests anew",
-        stage="packaging", build=OPENVINO, error_stage="packaging",
+        stage="packaging", build=OPENVINO, error="weights in bin file",
         put_in=_stale((".float32.bin",), restated=True),
     ),
     Fault(

@@ -79,7 +79,7 @@ def _bgr(hr: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _data(name: str, where: str, put_in: Any) -> Fault:
-    return Fault(name=name, where=where, stage="data", build=ORT, put_in=put_in, error_stage="data")
+    return Fault(name=name, where=where, stage="data", build=ORT, put_in=put_in, error="LR")
 
 
 DATA = (
@@ -197,7 +197,7 @@ def _other_protocol(made: Made, folder: Path) -> Iterator[Case]:
 
 def _metric(name: str, where: str, put_in: Any) -> Fault:
     return Fault(
-        name=name, where=where, stage="metric", build=OPENVINO, put_in=put_in, error_stage="metric"
+        name=name, where=where, stage="metric", build=OPENVINO, put_in=put_in, error="metric"
     )
 
 

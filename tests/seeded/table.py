@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seeded.builds import GOOD, Build, make
-from seeded.case import Case, Fault, distance, find, validate, words
-from toolkit.errors import ToolkitError
+from seeded.builds import Build, make
+from seeded.case import Case, Fault, distance, find, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +27,7 @@ def fault_row(fault: Fault) -> Row:
     with tempfile.TemporaryDirectory(prefix="edgesr-fault-") as folder:
         made = make(fault.build)
         with fault.put_in(made, Path(folder)) as case:
-            found, _ = find(case, fault.error_stage)
+            found, _ = find(case, fault)
     verdict = "yes" if found.stage == fault.stage else "NO"
     if found.caught and found.stage != fault.stage:
         verdict = f"NO, at {found.stage}"
@@ -41,7 +37,7 @@ def fault_row(fault: Fault) -> Row:
 
 def good_row(build: Build, case_of: Callable[[Build], Case]) -> Row:
     """A good build and the gate that it came nearest to."""
-    found, verdicts = find(case_of(build), "error")
+    found, verdicts = find(case_of(build))
     if found.caught or not verdicts:
         return Row(cells=(build.name, str(len(verdicts)), found.said, "ALARM"), is_well=False)
     nearest = max(verdicts, key=distance)

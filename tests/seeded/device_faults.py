@@ -1,0 +1,150 @@
+"""Faults of the board: what it computes, what it times, and what happens meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from seeded import repack, tflite_edits
+from seeded.builds import Made, make
+from seeded.case import Case, Fault, validate
+from seeded.device import board
+from seeded.file_faults import LITERT, OPENVINO, ORT, older
+from toolkit.report import Verdict
+
+CALM = ("--min-runs", "120", "--min-s", "0", "--rounds", "1", "--size", "48x64", "--threads", "1")
+
+
+def bench(case: Case) -> Sequence[Verdict]:
+    """`edgesr bench --require-stable`, its exit code and its result."""
+    from toolkit.cli import _handler, _parser
+
+    words = ["bench", str(case.bundle), "--json", "--require-stable", *case.more["words"]]
+    arguments, said = _parser().parse_args(words), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
+        code = _handler("bench")(arguments)
+    found = json.loads(said.getvalue())
+    files = found["benchmark"]["files"]
+    verdicts = [verdict for file in files for verdict in _of(file)]
+    assert (code == 0) == all(v.passed for v in verdicts), f"exit {code}"
+    return verdicts
+
+
+def _of(file: dict[str, Any]) -> list[Verdict]:
+    """What the product decided of one file, as gates."""
+    golden, reasons = file["golden"], file["stability"]["reasons"]
+    verdicts = []
+    if golden:
+        verdicts.append(
+            Verdict(
+                gate="device.golden", file=file["file"], value=golden["within_share"],
+                limit=golden["least_share"], unit="of values", passed=golden["passed"],
+            )
+        )  # fmt: skip
+    if file["samples_ns"]:
+        verdicts.append(
+            Verdict(
+                gate="stable", file=file["file"], value=len(reasons), limit=0,
+                unit=f"reasons: {'; '.join(reasons)}" if reasons else "reasons",
+                passed=file["stability"]["is_stable"],
+            )
+        )  # fmt: skip
+    return verdicts
+
+
+def on_board(fault: str, ask: Any = validate, words: Sequence[str] = (), other: Any = None) -> Any:
+    """A good bundle on a board that has the fault."""
+
+    @contextlib.contextmanager
+    def put_in(made: Made, folder: Path) -> Iterator[Case]:
+        settings = {"other": str(other(made, folder))} if other else {}
+        with board(folder, fault, **settings) as url:
+            more = {"device": url} if ask is validate else {"words": ["--device", url, *words]}
+            bundle = repack.copied(made.bundle, folder / "host")
+            yield Case(made=made, bundle=bundle, ask=ask, more=more)
+
+    return put_in
+
+
+def _with_other_layer(made: Made, folder: Path) -> Path:
+    """The bundle's files with one bias lost."""
+    bundle = repack.copied(made.bundle, folder / "wrong")
+    change = tflite_edits.edited(tflite_edits.lose_bias)
+    return repack.changed(bundle, change, only=".tflite")
+
+
+def _last_week(made: Made, folder: Path) -> Path:
+    """The bundle of the build before."""
+    return make(older(made)).bundle
+
+
+@contextlib.contextmanager
+def _in_company(made: Made, folder: Path) -> Iterator[Case]:
+    """As many busy processes as there are cores, for real, on this machine."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    children = [subprocess.Popen(busy) for _ in range(os.cpu_count() or 1)]
+    try:
+        with board(folder) as url:
+            bundle = repack.copied(made.bundle, folder / "host")
+            words = [
+                "--device",
+                url,
+                "--min-s",
+                "2",
+                "--min-runs",
+                "40",
+                "--rounds",
+                "2",
+                "--threads",
+                "1",
+            ]
+            yield Case(made=made, bundle=bundle, ask=bench, more={"words": words})
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+DEVICE = (
+    Fault(
+        name="noise of one level", where="board: every value one level up or down",
+        stage="device", build=LITERT, put_in=on_board("noise"),
+    ),
+    Fault(
+        name="wrong by one layer", where="board: the first convolution has no bias",
+        stage="device", build=LITERT,
+        put_in=on_board("other_layer", bench, CALM, _with_other_layer),
+    ),
+    Fault(
+        name="golden right, pictures wrong", where="board: pictures end at 16 and 235",
+        stage="device", build=ORT, put_in=on_board("video_range"),
+    ),
+    Fault(
+        name="last week's file on the board", where="board: another file under the same name",
+        stage="device", build=OPENVINO, error="not the one that was sent",
+        put_in=on_board("stale_file", bench, CALM, _last_week),
+    ),
+)  # fmt: skip
+
+LATENCY = (
+    Fault(
+        name="latency of the wrong model", where="board: times a file of its own",
+        stage="latency", build=ORT, error="did not run",
+        put_in=on_board("other_network", bench, CALM, _last_week),
+    ),
+    Fault(
+        name="throttled clock", where="board: 2400 to 1600 MHz while samples are taken",
+        stage="latency", build=ORT, put_in=on_board("throttled", bench, CALM),
+    ),
+    Fault(
+        name="background load", where="this machine: a busy process for each core",
+        stage="latency", build=ORT, put_in=_in_company, quick=False,
+    ),
+)  # fmt: skip
