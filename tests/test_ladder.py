@@ -22,7 +22,7 @@ from toolkit.cli import main
 from toolkit.errors import UserError
 from toolkit.quant.carried import kept_rounded
 from toolkit.report import NpuUse, Rung
-from toolkit.run import assemble as assembling
+from toolkit.run import timing
 from toolkit.run.host import faster_floats
 from toolkit.run.measure import Samples
 from toolkit.run.recommend import file_verdicts, left_out, recommend
@@ -232,7 +232,7 @@ def slow_int8(monkeypatch):
         ms = [9 if artefact.precision == "int8" else 3 for artefact in artefacts]
         return [Samples(nanoseconds=(int(t * 1e6),) * 10, height_px=48, width_px=64) for t in ms]
 
-    monkeypatch.setattr(assembling, "time_interleaved", timed)
+    monkeypatch.setattr(timing, "time_interleaved", timed)
 
 
 def test_int8_that_is_slower_is_measured_but_not_packed(tmp_path, monkeypatch, capsys):

@@ -30,6 +30,7 @@ class Latency:
     width_px: int
     peak_memory_mb: float
     device: str = ""  # the URL of the device; "": this host
+    tool: str = ""  # what took the time: "runner", or a program of the vendor's; "": this process
     unstable: tuple[str, ...] = ()  # why the time cannot be trusted; empty: it can
 
 

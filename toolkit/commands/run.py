@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.commands.reading import chosen_targets
+from toolkit.errors import UserError
+from toolkit.plugins import did_you_mean
 from toolkit.spec.read_recipe import read_recipe
 
 if TYPE_CHECKING:
+    from toolkit.run.reach import Reach
     from toolkit.run.runner import Outcome
+    from toolkit.spec.recipe import Recipe
+    from toolkit.spec.target import Target
 
 EXIT_GATE = 4
 NARROWEST, WIDEST = 80, 120  # columns: the tables need the one, longer lines are hard to read
@@ -28,14 +33,36 @@ def run(arguments: argparse.Namespace) -> int:
 
     recipe = read_recipe(arguments.recipe)
     targets = chosen_targets(recipe, arguments.target)
+    reach = _reach(recipe, targets, arguments)
     with Terminal() as terminal:
         store = Store(arguments.cache, terminal.say)
-        outcomes = run_recipe(recipe, targets, store, arguments.out, terminal)
+        outcomes = run_recipe(recipe, targets, store, arguments.out, terminal, reach)
     if arguments.json:
         print(json.dumps([_json(outcome) for outcome in outcomes], indent=1))  # noqa: T201
     else:
         _show(outcomes)
     return exit_code(outcomes)
+
+
+def _reach(recipe: Recipe, targets: Sequence[Target], arguments: argparse.Namespace) -> Reach:
+    """The recipe's devices, and those of the command line in their place."""
+    from toolkit.contracts import LinkOptions
+    from toolkit.run.reach import Reach
+
+    names = [target.name for target in targets]
+    urls = {name: url for name, url in recipe.devices.items() if name in names}
+    for word in arguments.device or ():
+        target, is_named, url = word.partition("=")
+        if not is_named and len(names) > 1:
+            raise UserError(
+                f"`--device {word}`: for which of the targets {', '.join(names)}?",
+                hint=f"write `--device {names[0]}={word}`, or choose one with `--target`",
+            )
+        if is_named and target not in names:
+            raise UserError(f"no target `{target}` here", hint=did_you_mean(target, names))
+        urls[target if is_named else names[0]] = url if is_named else word
+    options = LinkOptions(accept_new_host=arguments.accept_new_host)
+    return Reach(urls=urls, options=options, wait_s=arguments.wait)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

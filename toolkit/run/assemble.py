@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from toolkit import __version__
+from toolkit.benchmark import Benchmark
 from toolkit.bundle.manifest import REPORT, failure_folder, read_bundle
 from toolkit.bundle.pack import bundle_folder, pack, write_failure
 from toolkit.bundle.report_file import parse_report
@@ -17,17 +18,18 @@ from toolkit.errors import SecurityError, UserError
 from toolkit.images.sets import ImageSet
 from toolkit.report import Report, Rung
 from toolkit.run.convert import tiling_warnings
-from toolkit.run.evidence import crops_of, golden_of
+from toolkit.run.evidence import crops_of
 from toolkit.run.explain import layer_losses
 from toolkit.run.ladder import Climbed
-from toolkit.run.measure import time_interleaved
 from toolkit.run.npu import with_npu
+from toolkit.run.reach import Reach
 from toolkit.run.recommend import left_out
-from toolkit.run.reporting import Evidence, build_report
+from toolkit.run.reporting import Evidence, build_report, with_golden
 from toolkit.run.rungs import quantize_step
 from toolkit.run.score import Scored, Scoring, float_rivals, spine_artefact
 from toolkit.run.sources import Spine, image_sets
 from toolkit.run.steps import Transformed, warnings_of
+from toolkit.run.timing import time_here, time_on
 from toolkit.spec.recipe import Recipe
 from toolkit.spec.target import Target
 
@@ -49,24 +51,30 @@ def assemble(
     converted: Sequence[tuple[Artefact, str]],
     lint_warnings: Sequence[str],
     out: Path,
+    reach: Reach,
 ) -> Assembled:
     """Score and time every file, hold the gates against them, write the bundle or the failure."""
     walk, recipe = scoring.walk, scoring.recipe
     evidence = _untimed(scoring, target, made, climbed, converted)
-    run_key = _run_key(recipe, target, evidence)
+    url = reach.url_of(recipe, target)
+    run_key = _run_key(recipe, target, evidence, url)
     kept = _kept_bundle(recipe, target, out, run_key)
     if kept is not None:
         return kept
+    images = image_sets(recipe)
+    evidence = with_golden(evidence, images[1], threads=recipe.measuring.threads)
     timed = [*evidence.files, *evidence.rivals]
-    walk.listener.say(f"timing {len(timed)} files in turn")
-    samples = time_interleaved([scored.artefact for scored in timed], recipe.measuring)
-    evidence = replace(evidence, samples=tuple(samples))
+    walk.listener.say(f"timing {len(timed)} files in turn{f' on {url}' if url else ''}")
+    if url:
+        clock = time_on(url, reach, timed, evidence.golden, recipe, target, walk.listener.say)
+    else:
+        clock = time_here(timed, recipe.measuring)
+    evidence = replace(evidence, timed=clock)
     warnings = [
         *warnings_of([made.reference, made.spine]),
         *lint_warnings,
         *tiling_warnings(converted),
     ]
-    images = image_sets(recipe)
     report = build_report(
         recipe, target, evidence, walk.records, made.spine, images, warnings, run_key
     )
@@ -94,13 +102,12 @@ def _untimed(
         spine=scored(made.pruned) if pruned else reference,
         files=with_npu(scoring.walk, scoring.slot, target, files),
         rivals=tuple(scoring.of(*pair) for pair in float_rivals(converted)),
-        samples=(),
         climbed=climbed,
         layers=layer_losses(scoring, climbed.taken, step) if climbed and step else (),
     )
 
 
-def _run_key(recipe: Recipe, target: Target, evidence: Evidence) -> str:
+def _run_key(recipe: Recipe, target: Target, evidence: Evidence, url: str) -> str:
     """Changes with anything the report says, except what only a clock decides."""
     files, rungs = evidence.files, evidence.climbed.rungs if evidence.climbed else ()
     return sha256_json(
@@ -115,6 +122,7 @@ def _run_key(recipe: Recipe, target: Target, evidence: Evidence) -> str:
             "target": target.title,
             "toolkit": __version__,
             "host": platform.node(),
+            "device": url,
         }
     )
 
@@ -157,11 +165,20 @@ def _write(
         return Assembled(report=report, folder=write_failure(report, crops, out), kept=False)
     apart = left_out(report.recommendations)
     artefacts = [s.artefact for s in evidence.files if s.artefact.path.name not in apart]
-    golden = [golden_of(artefact, validation, threads=threads) for artefact in artefacts]
+    golden = [vector for vector in evidence.golden if vector.file not in apart]
     extra: dict[str, bytes | Path] = {**_extra(artefacts), **_compiled_files(evidence)}
     network = evidence.spine.artefact  # what the files were made from, after any pruning
     folder = pack(report, artefacts, golden, extra, _licence(recipe), crops, out, network)
+    _keep_samples(evidence.timed.benchmark, folder)
     return Assembled(report=report, folder=folder, kept=False)
+
+
+def _keep_samples(taken: Benchmark | None, bundle: Path) -> None:
+    """A device's raw samples and conditions lie beside the bundle, as those of `edgesr bench`."""
+    if taken is not None:
+        from toolkit.measure.results import store
+
+        store(taken, bundle)
 
 
 def _extra(artefacts: Sequence[Artefact]) -> Mapping[str, bytes]:

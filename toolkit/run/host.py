@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
+
+from toolkit.benchmark import Benchmark
 
 FasterFloat = Literal["bfloat16", "float16"]
 CPU_FACTS = Path("/proc/cpuinfo")
@@ -17,15 +20,16 @@ FASTER_FLOATS: Mapping[FasterFloat, frozenset[str]] = {
 }
 
 
-def host_facts() -> dict[str, Any]:
-    """What a report says of the machine."""
+def host_facts(taken: Benchmark | None = None) -> dict[str, Any]:
+    """What a report says of the machine, and of the device that took the times."""
+    nobody = "this host: no device was named, so latency is not the board's"
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "device": "this host: no device was named, so latency is not the board's",
+        "device": asdict(taken.device) if taken else nobody,
     }
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import onnx
 
 from toolkit import __version__
+from toolkit.bundle.manifest import Golden
 from toolkit.images.sets import ImageSet
 from toolkit.metrics.protocol import PROTOCOL
 from toolkit.model.facts import network_facts
 from toolkit.model.network import read_network
 from toolkit.report import (
     Explanation,
-    Latency,
     LayerLoss,
     Measured,
     Recommendation,
@@ -26,16 +26,17 @@ from toolkit.report import (
     psnr_drop,
 )
 from toolkit.run.attempt import with_times, without_int8
+from toolkit.run.evidence import golden_of
 from toolkit.run.explain import explanation
 from toolkit.run.host import FASTER_FLOATS, host_facts
 from toolkit.run.judge import STOOD_IN_FOR, failed
 from toolkit.run.key import declared, tool_versions
 from toolkit.run.ladder import Climbed
-from toolkit.run.measure import Samples
 from toolkit.run.recommend import file_verdicts, recommend
 from toolkit.run.rungs import quantize_step
 from toolkit.run.score import RUNS_FASTER_FLOATS, Scored, layers_left, measured_file
 from toolkit.run.sources import Spine
+from toolkit.run.timing import UNTIMED, Timed
 from toolkit.spec.recipe import Gates, Recipe
 from toolkit.spec.target import Target
 
@@ -50,7 +51,8 @@ class Evidence:
     spine: Scored  # after prune; the reference itself where nothing was pruned
     files: tuple[Scored, ...]
     rivals: tuple[Scored, ...]  # files once more in a faster float mode, for comparison only
-    samples: tuple[Samples, ...]  # of files, then rivals
+    golden: tuple[Golden, ...] = ()  # of the files
+    timed: Timed = UNTIMED  # of files, then rivals
     climbed: Climbed | None = None  # None: the recipe quantizes nothing
     layers: tuple[LayerLoss, ...] = ()  # where the drop comes from, where there is one
 
@@ -72,12 +74,13 @@ def build_report(
 ) -> Report:
     """The whole report of one target; its verdicts decide whether a bundle is packed."""
     everything = (*evidence.files, *evidence.rivals)
-    latencies = [
-        _latency(scored, taken, recipe.measuring.threads)
-        for scored, taken in zip(everything, evidence.samples, strict=True)
-    ]
     reference = measured_file(evidence.reference, None, REFERENCE)
-    measured = [measured_file(s, la) for s, la in zip(everything, latencies, strict=True)]
+    measured = [
+        replace(measured_file(scored, latency), coverage=_coverage(scored, coverage))
+        for scored, latency, coverage in zip(
+            everything, evidence.timed.latencies, evidence.timed.coverage, strict=True
+        )
+    ]
     advice = recommend(recipe.gates, reference, measured)
     verdicts = _verdicts(recipe.gates, target, reference, evidence, measured, advice)
     return Report(
@@ -92,7 +95,7 @@ def build_report(
         steps=tuple(steps),
         network={**_network_facts(spine), "run_key": run_key},
         images={s.name: {"count": len(s.files), "digest": s.digest} for s in images},
-        host=host_facts(),
+        host=host_facts(evidence.timed.benchmark),
         versions=_versions(target),
         warnings=(*warnings, *_not_held(recipe.gates, measured)),
         protocol=PROTOCOL,
@@ -116,7 +119,22 @@ def _verdicts(
     if evidence.climbed is not None:
         made = {one.backend for one in shipped if one.precision == "int8"}
         verdicts += without_int8(target, made)
-    return verdicts
+    return [*verdicts, *evidence.timed.verdicts]
+
+
+def with_golden(evidence: Evidence, validation: ImageSet, *, threads: int) -> Evidence:
+    """The evidence with one golden vector of each file, computed on this host."""
+    files = [scored.artefact for scored in evidence.files]
+    return replace(
+        evidence, golden=tuple(golden_of(file, validation, threads=threads) for file in files)
+    )
+
+
+def _coverage(scored: Scored, found: float | None) -> float | None:
+    """An NPU's compiler says itself what it takes; of the rest a device told, or nobody."""
+    if scored.npu is None:
+        return found
+    return len(scored.npu.on) / max(1, len(scored.npu.on) + len(scored.npu.off))
 
 
 def _not_held(gates: Gates, measured: Sequence[Measured]) -> list[str]:
@@ -147,19 +165,6 @@ def _explained(
     if evidence.climbed is None or step is None:
         return None
     return explanation(evidence.climbed, evidence.layers, verdicts, step, recipe.gates)
-
-
-def _latency(scored: Scored, taken: Samples, threads: int) -> Latency:
-    return Latency(
-        p50_ms=round(taken.percentile_ms(50), 3),
-        p90_ms=round(taken.percentile_ms(90), 3),
-        runs=len(taken.nanoseconds),
-        threads=threads,
-        precision=scored.artefact.precision,
-        height_px=taken.height_px,
-        width_px=taken.width_px,
-        peak_memory_mb=scored.peak_memory_mb,
-    )
 
 
 def _drops(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from toolkit.errors import EnvironmentFailure, InternalFailure, Problems, ToolkitError, raise_all
 from toolkit.run import convert as converting
 from toolkit.run.key import declared, tool_versions
+from toolkit.run.reach import EVERYWHERE_HERE, Reach, unreachable
 from toolkit.run.rungs import plan_ladder, quantize_step
 from toolkit.run.sources import Spine, image_sets, label, spine_of
 from toolkit.run.steps import Transformed, transform
@@ -36,9 +37,9 @@ class Outcome:
     warnings: tuple[str, ...] = ()  # what the lint found slow
 
 
-def preflight(recipe: Recipe, targets: Sequence[Target], out: Path) -> None:
+def preflight(recipe: Recipe, targets: Sequence[Target], out: Path, reach: Reach) -> None:
     """Everything that can be known to fail before any work, all at once."""
-    problems: list[ToolkitError] = []
+    problems = unreachable(recipe, targets, reach)
     rooms = [("steps", step.name) for step in recipe.steps]
     rooms += [("backends", b) for b in sorted({b.backend for t in targets for b in t.builds})]
     if any(build.npu for target in targets for build in target.builds):
@@ -79,10 +80,15 @@ def plan_recipe(
 
 
 def run_recipe(
-    recipe: Recipe, targets: Sequence[Target], store: Store, out: Path, listener: Listener
+    recipe: Recipe,
+    targets: Sequence[Target],
+    store: Store,
+    out: Path,
+    listener: Listener,
+    reach: Reach = EVERYWHERE_HERE,
 ) -> list[Outcome]:
     """Run or keep every step and build every target; a bad target does not stop the good ones."""
-    preflight(recipe, targets, out)
+    preflight(recipe, targets, out, reach)
     with store.locked():
         walk = Walk(store, listener, execute=True)
         source = spine_of(walk, recipe.network, recipe.name)
@@ -99,7 +105,7 @@ def run_recipe(
             del walk.records[shared:]  # a report lists the shared steps and its own target's
             outcome = linted[target.name]
             if outcome.failure is None:
-                outcome = _one_target(walk, recipe, target, made, outcome.warnings, out)
+                outcome = _one_target(walk, recipe, target, made, outcome.warnings, out, reach)
             outcomes.append(outcome)
         return outcomes
 
@@ -121,6 +127,7 @@ def _one_target(
     made: Transformed,
     warnings: Sequence[str],
     out: Path,
+    reach: Reach,
 ) -> Outcome:
     from toolkit.run.assemble import assemble, earlier_rungs
     from toolkit.run.ladder import climb
@@ -143,7 +150,7 @@ def _one_target(
                 earlier = earlier_rungs(recipe, target, out)
                 climbed = climb(scoring, target, step, made, folder, earlier)
                 made, converted = climbed.taken.made, list(climbed.taken.converted)
-            assembled = assemble(scoring, target, made, climbed, converted, warnings, out)
+            assembled = assemble(scoring, target, made, climbed, converted, warnings, out, reach)
     except ToolkitError as failure:
         return Outcome(target=target.name, failure=failure)
     except OSError:
