@@ -162,7 +162,7 @@ def resampled_ms(rounds: Rounds, share: float, seed: int) -> Levels:
 
 
 def _thinned(samples: Sequence[int]) -> Levels:
-    """The samples in order of size, evenly thinned: quantiles stay, work is bounded."""
+    """The samples in order of size, evenly thinned: quantiles stay, intervals only get wider."""
     ordered = np.sort(np.asarray(samples, np.float64))
     if len(ordered) <= MOST_PER_ROUND:
         return ordered
