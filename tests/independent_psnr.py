@@ -1,4 +1,4 @@
-"""Mean Y-PSNR of one file of a bundle, without the toolkit: BUNDLE_DIR FILE IMAGES_DIR."""
+"""Mean Y-PSNR of a bundle's file, without the toolkit, and SSIM: BUNDLE_DIR FILE IMAGES_DIR."""
 
 import json
 import sys
@@ -82,7 +82,7 @@ def upscaled(run, x, c):
     return y[: height * s, : width * s]
 
 
-def psnr(run, hr, c):
+def pair(run, hr, c):  # luma of the original and of the network's picture, border shaved
     s, order = c["image"]["scale"], slice(None, None, -1 if c["image"]["color"] == "bgr" else 1)
     hr = hr[: hr.shape[0] // s * s, : hr.shape[1] // s * s].astype(float)
     lr = u8(np.einsum("hg,gwc->hwc", shrinking(hr.shape[0], s), hr))
@@ -91,7 +91,31 @@ def psnr(run, hr, c):
         y = upscaled(run, u8(luma(lr))[..., None], c)[..., 0]
     else:
         y = luma(upscaled(run, lr[..., order], c)[..., order])
-    return 10 * np.log10(255**2 / np.mean((luma(hr) - y)[s:-s, s:-s] ** 2))
+    return luma(hr)[s:-s, s:-s], y[s:-s, s:-s]
+
+
+def psnr(run, hr, c):
+    a, b = pair(run, hr, c)
+    return 10 * np.log10(255**2 / np.mean((a - b) ** 2))
+
+
+def ssim(run, hr, c):  # by its definition: every window of 11 x 11 on its own, no shared sums
+    a, b = pair(run, hr, c)
+    bell = np.array([[np.exp(-(i * i + j * j) / 4.5) for i in range(-5, 6)] for j in range(-5, 6)])
+    bell /= bell.sum()
+    total = 0.0
+    for i in range(a.shape[0] - 10):
+        for j in range(a.shape[1] - 10):
+            p, q = a[i : i + 11, j : j + 11], b[i : i + 11, j : j + 11]
+            m, n = (bell * p).sum(), (bell * q).sum()
+            v, w = (bell * (p - m) ** 2).sum(), (bell * (q - n) ** 2).sum()
+            both = (bell * (p - m) * (q - n)).sum()
+            total += (
+                (2 * m * n + 6.5025)
+                * (2 * both + 58.5225)
+                / ((m * m + n * n + 6.5025) * (v + w + 58.5225))
+            )
+    return total / ((a.shape[0] - 10) * (a.shape[1] - 10))
 
 
 if __name__ == "__main__":

@@ -40,9 +40,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _validated(arguments: argparse.Namespace, asked: Asked, show: Show) -> Validated:
-    from toolkit.validate.validating import validate_bundle
+    from toolkit.validate.validating import validate_bundle, validate_file
 
-    return validate_bundle(arguments.subject, asked, show)
+    subject = arguments.subject
+    if subject.is_dir() or subject.suffix not in BARE_SUFFIXES:
+        return validate_bundle(subject, asked, show)
+    if arguments.scale is None:
+        raise UserError(
+            f"`{subject.name}` is no bundle, so its scale must be stated", hint="--scale 2"
+        )
+    return validate_file(
+        subject,
+        asked,
+        scale=arguments.scale,
+        color=arguments.color,
+        white=arguments.white,
+        show=show,
+    )
 
 
 def _asked(arguments: argparse.Namespace) -> Asked:

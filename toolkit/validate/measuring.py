@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from toolkit.contracts import Image, Progress
+from toolkit.images.luma import rgb_to_ycbcr
+from toolkit.report import ImageScore
 from toolkit.show.crops import Crop, worst_crops
 from toolkit.validate.asked import Show
 from toolkit.validate.comparing import Rendered, compared, interval
@@ -38,26 +40,39 @@ class Worst:
         return tuple(crop for _, _, crop in sorted(self._heap, key=lambda e: (-e[0], -e[1])))
 
 
-def measured_stages(
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one pass over the pictures gave: stages, and every file's own scores."""
+
+    stages: tuple[Stage, ...]
+    scores: Mapping[str, Sequence[ImageScore]]
+
+
+def measured(
     pictures: Pictures,
     files: Mapping[str, OpenFile],
     pairs: Sequence[Pairing],
     worst: Worst,
     show: Show,
-) -> tuple[Stage, ...]:
+) -> Measurement:
     """All stages that this host can measure; one picture is in memory at a time."""
     found: list[list[Comparison]] = [[] for _ in pairs]
+    scores: dict[str, list[ImageScore]] = {name: [] for name in files}
     total = len(pictures.images.files)
     for done, file in enumerate(pictures.images.files, start=1):
         lr, hr = pictures.pair(file)
         rendered = {name: each.rendered(lr, hr) for name, each in files.items()}
+        for name, picture in rendered.items():
+            psnr_db, ssim = picture.score.psnr_db, picture.score.ssim
+            scores[name].append(ImageScore(name=file.name, psnr_db=psnr_db, ssim=ssim))
         for pair, comparisons in zip(pairs, found, strict=True):
             a, b = rendered[pair.file], rendered[pair.against]
             band_px = border_px(files[pair.against])
             comparisons.append(compared(file.name, a, b, band_px))
-            _keep_crop(worst, file.name, pair, hr, a, b)
+            _keep_crop(worst, file.name, pair, hr, lr, a, b)
         show(Progress(done=done, total=total, note=file.name))
-    return tuple(stage_of(pair, images) for pair, images in zip(pairs, found, strict=True))
+    stages = tuple(stage_of(pair, images) for pair, images in zip(pairs, found, strict=True))
+    return Measurement(stages=stages, scores=scores)
 
 
 def stage_of(pair: Pairing, images: Sequence[Comparison]) -> Stage:
@@ -79,20 +94,34 @@ def border_px(file: OpenFile) -> int:
 
 
 def _keep_crop(
-    worst: Worst, name: str, pair: Pairing, hr: Image, found: Rendered, wanted: Rendered
+    worst: Worst,
+    name: str,
+    pair: Pairing,
+    hr: Image,
+    lr: Image,
+    found: Rendered,
+    wanted: Rendered,
 ) -> None:
     if found.planes is None or wanted.planes is None:
         return
-    original = hr if wanted.planes.shape[2] == 3 else _luma(hr)
-    a, b = (planes.squeeze() for planes in (found.planes, wanted.planes))
+    original, low = (hr, lr) if wanted.planes.shape[2] == 3 else (_luma(hr), _luma(lr))
+    a, b = (
+        planes.squeeze(2) if planes.shape[2] == 1 else planes
+        for planes in (found.planes, wanted.planes)
+    )
     crops = worst_crops(
-        {name: original}, {name: b}, {name: a}, 1, CROP_PX, file=pair.file, against=pair.against
+        {name: original},
+        {name: b},
+        {name: a},
+        1,
+        CROP_PX,
+        file=pair.file,
+        lr={name: low},
+        against=pair.against,
     )
     for crop in crops:
         worst.add(crop)
 
 
-def _luma(hr: Image) -> Image:
-    from toolkit.images.luma import rgb_to_ycbcr
-
-    return rgb_to_ycbcr(hr)[:, :, 0]
+def _luma(rgb: Image) -> Image:
+    return rgb_to_ycbcr(rgb)[:, :, 0]

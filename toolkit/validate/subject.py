@@ -9,7 +9,11 @@ from pathlib import Path
 from toolkit.bundle.manifest import Bundle, read_bundle
 from toolkit.contracts import Artefact
 from toolkit.digest import sha256_file
+from toolkit.errors import UserError
+from toolkit.model.contract import Color
 from toolkit.validate.asked import DEFAULT_BUDGETS, Asked
+from toolkit.validate.bare import bare_artefact, check_kind
+from toolkit.validate.float_network import float_network
 from toolkit.validation import Budget, StageName
 
 FLOAT_NETWORK = "float network"
@@ -51,15 +55,55 @@ class Pairing:
     budget: Budget
 
 
-def bundle_subject(folder: Path, reference: Artefact | None) -> Subject:
-    """A bundle whose digests hold. Raises what `read_bundle` raises."""
+def bundle_subject(folder: Path, asked: Asked, work: Path) -> Subject:
+    """A bundle whose digests hold. Raises what `read_bundle` raises, and for `--reference`."""
     bundle = read_bundle(folder)
+    reference, warnings = bundle.reference, tuple[str, ...]()
+    if asked.reference is not None:
+        image = bundle.artefacts[0].contract.image
+        given = float_network(
+            asked.reference, work, scale=image.scale, color=image.color, white=image.white
+        )
+        reference, warnings = given.artefact, given.warnings
     return Subject(
         name=f"{bundle.recipe}/{bundle.target}",
         artefacts=bundle.artefacts,
-        reference=reference or bundle.reference,
+        reference=reference,
         bundle=bundle,
-        warnings=(),
+        warnings=warnings,
+    )
+
+
+def bare_subject(
+    file: Path, asked: Asked, work: Path, *, scale: int, color: Color | None, white: float | None
+) -> Subject:
+    """One file without a manifest, and the float network that it is held against.
+
+    An .onnx file that computes in float is its own reference: the network as imported from it.
+    Raises UserError where another kind of file comes without a reference.
+    """
+    check_kind(file)
+    source = asked.reference or (file if file.suffix == ".onnx" else None)
+    if source is None:
+        raise _needs_reference(file)
+    given = float_network(source, work, scale=scale, color=color, white=white)
+    artefact = bare_artefact(file, given.artefact.contract.image)
+    if artefact.precision == "int8" and asked.reference is None:
+        raise _needs_reference(file)
+    note = () if asked.reference else (f"the reference is `{file.name}` itself, as imported",)
+    return Subject(
+        name=file.name,
+        artefacts=(artefact,),
+        reference=given.artefact,
+        warnings=(*given.warnings, *note),
+    )
+
+
+def _needs_reference(file: Path) -> UserError:
+    return UserError(
+        f"`{file.name}` alone cannot tell how good its float network is",
+        where=str(file),
+        hint="--reference net.onnx: the float network that it was made from",
     )
 
 

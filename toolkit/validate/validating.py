@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from toolkit import __version__
+from toolkit.contracts import Artefact
+from toolkit.model.contract import Color
+from toolkit.report import Verdict
 from toolkit.run.key import declared, tool_versions
 from toolkit.show.crops import Crop
 from toolkit.validate.asked import Asked, Show, silent
+from toolkit.validate.chart_checks import chart_verdicts, chart_wraps, charts_for
 from toolkit.validate.comparing import stage_verdicts
 from toolkit.validate.files import OpenFile, close, opened
-from toolkit.validate.measuring import Worst, measured_stages
+from toolkit.validate.float_network import graph_halo_px
+from toolkit.validate.known_answers import check_metric
+from toolkit.validate.measuring import Measurement, Worst, measured
+from toolkit.validate.operators import Operators, operators_of, precision_verdicts
+from toolkit.validate.origin import (
+    digest_verdicts,
+    golden_verdicts,
+    protocol_verdict,
+    report_verdicts,
+)
+from toolkit.validate.picture_checks import (
+    conversion_verdicts,
+    final_stage,
+    picture_verdicts,
+)
 from toolkit.validate.pictures import Pictures, pictures_of
-from toolkit.validate.subject import FLOAT_NETWORK, Subject, bundle_subject, pairings
+from toolkit.validate.seams import seam_verdicts
+from toolkit.validate.subject import (
+    FLOAT_NETWORK,
+    Subject,
+    bare_subject,
+    bundle_subject,
+    pairings,
+    recipe_limits,
+)
 from toolkit.validation import Stage, Validation
 
 
@@ -33,20 +61,101 @@ def validate_bundle(folder: Path, asked: Asked | None = None, show: Show = silen
     bytes are not the packed ones, InternalFailure where the metric itself gives wrong answers.
     """
     asked = asked or Asked()
-    return _validated(bundle_subject(folder, None), asked, show)
+    with TemporaryDirectory(prefix="edgesr-") as work:
+        return _validated(bundle_subject(folder, asked, Path(work)), asked, show)
+
+
+def validate_file(
+    file: Path,
+    asked: Asked | None = None,
+    *,
+    scale: int,
+    color: Color | None = None,
+    white: float | None = None,
+    show: Show = silent,
+) -> Validated:
+    """Validate one .onnx, .tflite or .xml against the float network `asked.reference`.
+
+    What the network expects of pixels is stated, or probed on the reference. Raises as
+    `validate_bundle` does.
+    """
+    asked = asked or Asked()
+    with TemporaryDirectory(prefix="edgesr-") as work:
+        subject = bare_subject(file, asked, Path(work), scale=scale, color=color, white=white)
+        return _validated(subject, asked, show)
 
 
 def _validated(subject: Subject, asked: Asked, show: Show) -> Validated:
+    check_metric()
     pictures = pictures_of(asked, subject.scale)
     pairs, missing = pairings(subject, asked)
     worst = Worst(count=asked.crops)
+    known = {a.path.name: _operators(a, asked) for a in subject.artefacts}
     files = _opened(subject, asked)
     try:
-        stages = measured_stages(pictures, files, pairs, worst, show)
+        found = measured(pictures, files, pairs, worst, show)
+        verdicts = [
+            *_origin_verdicts(subject, pictures, files, found),
+            *_file_verdicts(subject, files, found.stages, known),
+        ]
     finally:
         close(files)
-    validation = _validation(subject, pictures, stages, tuple(missing))
+    validation = _validation(subject, pictures, found.stages, verdicts, missing)
     return Validated(validation=validation, crops=worst.crops())
+
+
+def _operators(artefact: Artefact, asked: Asked) -> Operators:
+    return operators_of(artefact, threads=asked.threads, in_child=asked.in_child)
+
+
+def _origin_verdicts(
+    subject: Subject, pictures: Pictures, files: Mapping[str, OpenFile], found: Measurement
+) -> list[Verdict]:
+    bundle = subject.bundle
+    if bundle is None:
+        return []
+    return [
+        protocol_verdict(bundle, pictures),
+        *digest_verdicts(bundle),
+        *golden_verdicts(bundle.golden, files),
+        *report_verdicts(bundle, pictures, found.scores, FLOAT_NETWORK),
+    ]
+
+
+def _file_verdicts(
+    subject: Subject,
+    files: Mapping[str, OpenFile],
+    stages: Sequence[Stage],
+    known: Mapping[str, Operators],
+) -> list[Verdict]:
+    """Every gate of every file, stages first."""
+    halo_px = graph_halo_px(subject.reference)
+    found: list[Verdict] = []
+    for artefact in subject.artefacts:
+        name = artefact.path.name
+        for stage in stages:
+            if stage.file == name:
+                found += stage_verdicts(stage)
+            if stage.file == name and stage.name == "conversion":
+                found += conversion_verdicts(stage, artefact.precision)
+        found += _look_verdicts(files, final_stage(stages, name))
+        found += seam_verdicts(files[name], halo_px)
+        limits = recipe_limits(subject.bundle, name)
+        found += precision_verdicts(artefact, known[name], limits)
+    return found
+
+
+def _look_verdicts(files: Mapping[str, OpenFile], stage: Stage | None) -> list[Verdict]:
+    """Pictures and charts of a file against those of its reference."""
+    if stage is None:
+        return []
+    file, reference = files[stage.file], files[stage.against]
+    own = charts_for(file)
+    drawn, wanted = own.drawn(file), own.drawn(reference)
+    return [
+        *picture_verdicts(stage, chart_wraps(drawn, wanted)),
+        *chart_verdicts(stage.file, own, drawn, wanted),
+    ]
 
 
 def _opened(subject: Subject, asked: Asked) -> dict[str, OpenFile]:
@@ -57,9 +166,12 @@ def _opened(subject: Subject, asked: Asked) -> dict[str, OpenFile]:
 
 
 def _validation(
-    subject: Subject, pictures: Pictures, stages: tuple[Stage, ...], missing: tuple[str, ...]
+    subject: Subject,
+    pictures: Pictures,
+    stages: tuple[Stage, ...],
+    verdicts: Sequence[Verdict],
+    missing: Sequence[str],
 ) -> Validation:
-    verdicts = [verdict for stage in stages for verdict in stage_verdicts(stage)]
     bundle = subject.bundle
     return Validation(
         subject=subject.name,

@@ -1,0 +1,72 @@
+"""What a stage's pictures show besides PSNR: largest error, bias, borders, values that wrapped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from toolkit.contracts import Precision
+from toolkit.report import Verdict
+from toolkit.validate.comparing import at_least, at_most
+from toolkit.validation import Stage
+
+# float32 that adds in another order falls on the other side of a rounding, by one level; half the
+# bits cost two.
+MAX_ERROR_LEVELS = {"float32": 1, "float16": 2, "bfloat16": 8}
+BIAS_LEVELS = 0.35  # truncating instead of rounding shifts by 0.5, INT8 by less than 0.2
+BORDER_FACTOR = 2.0  # the border may differ this much more than what is inside
+BORDER_LEVELS = 1.0  # and by rounding in any case
+DEVICE_WITHIN_ONE = 0.995  # as golden vectors: INT8 kernels may round single products otherwise
+DEVICE_RMS_LEVELS = 0.5  # noise of one level everywhere is 0.8
+
+
+def conversion_verdicts(stage: Stage, precision: Precision) -> list[Verdict]:
+    """The largest error of a converted float file on any picture."""
+    limit = MAX_ERROR_LEVELS.get(precision)
+    if limit is None:
+        return []
+    worst = max(stage.images, key=lambda image: image.max_error_levels)
+    gate, note = "conversion.max_error_levels", f"worst image {worst.name}"
+    return [at_most(gate, stage.file, worst.max_error_levels, limit, "levels", note)]
+
+
+def device_verdicts(stage: Stage) -> list[Verdict]:
+    """That the device's pictures are this host's, but for single roundings."""
+    least = min(stage.images, key=lambda image: image.within_one_share)
+    note = f"worst image {least.name}"
+    share = least.within_one_share
+    rms = max(_rms(image.inner_rms_levels, image.border_rms_levels) for image in stage.images)
+    return [
+        at_least("device.within_one_share", stage.file, share, DEVICE_WITHIN_ONE, "at least", note),
+        at_most("device.rms_levels", stage.file, rms, DEVICE_RMS_LEVELS, "levels"),
+    ]
+
+
+def _rms(inner: float, border: float) -> float:
+    return max(inner, border) if not math.isnan(inner + border) else math.nan
+
+
+def picture_verdicts(stage: Stage, chart_wraps: int) -> list[Verdict]:
+    """Bias, borders and wrapped values of a file against its reference."""
+    bias = sum(image.bias_levels for image in stage.images) / len(stage.images)
+    inner = _mean_rms([image.inner_rms_levels for image in stage.images])
+    border = _mean_rms([image.border_rms_levels for image in stage.images])
+    limit = max(BORDER_LEVELS, BORDER_FACTOR * inner)
+    lost = any(math.isnan(image.bias_levels) for image in stage.images)
+    wraps = math.nan if lost else sum(image.wrapped_px for image in stage.images) + chart_wraps
+    note = f"{inner:.3f} levels inside"
+    return [
+        at_most("bias_levels", stage.file, abs(bias), BIAS_LEVELS, "levels", f"{bias:+.3f}"),
+        at_most("borders", stage.file, border, limit, "levels", note),
+        at_most("clip", stage.file, wraps, 0, "values", "bright turned dark, or dark bright"),
+    ]
+
+
+def _mean_rms(levels: Sequence[float]) -> float:
+    return math.sqrt(sum(level**2 for level in levels) / len(levels))
+
+
+def final_stage(stages: Sequence[Stage], file: str) -> Stage | None:
+    """The stage that holds a file against the float network, or what is nearest to it."""
+    own = {stage.name: stage for stage in stages if stage.file == file}
+    return own.get("total") or own.get("conversion") or own.get("quantization")
