@@ -7,11 +7,14 @@ root appears whole or not at all.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import fcntl
 import json
 import os
 import platform
+import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +41,8 @@ KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")  # where debootstr
 LEAST_FREE_MB = 1200  # 60 of packages, 50 of wheels, 400 unpacked, twice while one is replaced
 MERGED = ("bin", "lib", "sbin")  # links into usr since Debian 12, which packages rely on
 UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
+# Python files that the runner never imports; the others are compiled here, where it is fast.
+NOT_IMPORTED = re.compile(r"/tests?/|/lib2to3/|/idlelib/|onnxruntime/(transformers|tools)/")
 CORE = "processor : {n}\nmodel name : emulated by qemu-aarch64 -cpu max\n\n"
 TALK_LINES = 12  # of a program that failed, its last ones are quoted
 
@@ -194,6 +199,20 @@ def _unpack(root: Path, packages: Sequence[Path], wheels: Sequence[Path]) -> Non
             archive.extractall(site)  # zipfile keeps names inside the folder
     for name in UNUSED:
         shutil.rmtree(root / name, ignore_errors=True)
+    _compile(root)
+
+
+def _compile(root: Path) -> None:
+    """Importing compiles what is not compiled, and emulation is slow at it."""
+    for folder in (f"usr/lib/python{PYTHON}", "usr/lib/python3", f"usr/local/lib/python{PYTHON}"):
+        compileall.compile_dir(
+            root / folder,
+            quiet=2,  # a file that is no Python 3 stays as it is
+            stripdir=root,
+            prependdir="/",
+            rx=NOT_IMPORTED,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
 
 
 def _unpack_package(root: Path, package: Path) -> None:
