@@ -18,6 +18,9 @@ from toolkit.benchmark import (
     TimingProtocol,
     UnitUse,
 )
+from toolkit.bundle.manifest import Golden
+from toolkit.contracts import Artefact
+from toolkit.model.contract import ImageContract, IoContract, TensorSpec
 
 DEVICE = Device(
     url="ssh://pi@camera",
@@ -147,3 +150,29 @@ class ScriptedBoard:
             "remarks": [],
         }
         return {**answer, **self._answers(job)}
+
+
+def artefact(
+    folder: Path, name: str = "tiny.int8.onnx", *, content: bytes = b"network"
+) -> Artefact:
+    """A file of free size with some bytes; an .xml gets weights beside it."""
+    path = folder / name
+    path.write_bytes(content)
+    if path.suffix == ".xml":
+        path.with_suffix(".bin").write_bytes(b"weights")
+    spec = TensorSpec(name="lr", dtype="float32", layout="nchw", shape=(1, 3, None, None))
+    return Artefact(
+        path=path,
+        backend={".xml": "openvino", ".tflite": "litert"}.get(path.suffix, "onnxruntime"),
+        precision="int8" if "int8" in name else "float32",
+        contract=IoContract(
+            image=ImageContract(scale=2, multiple_of=8), input=spec, output=replace(spec, name="sr")
+        ),
+    )
+
+
+def golden(name: str = "tiny.int8.onnx") -> Golden:
+    """A vector of one file."""
+    tensor = np.zeros((1, 3, 8, 8), np.float32)
+    output = np.zeros((1, 3, 16, 16), np.float32)
+    return Golden(file=name, input=tensor, output=output, tolerance=1.0, least_share=0.995)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from bench_parts import PROTOCOL, noisy_rounds, timing
 
