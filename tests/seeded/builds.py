@@ -11,9 +11,10 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import yaml
@@ -21,10 +22,13 @@ import yaml
 from seeded import networks
 from seeded.networks import Kind
 from toolkit import __version__
+from toolkit.bundle.manifest import REPORT
+from toolkit.bundle.report_file import parse_report
 from toolkit.cli import main
 from toolkit.digest import sha256_file
 from toolkit.images.decode import read_rgb, write_png
 from toolkit.images.sets import shipped_folder
+from toolkit.report import Report
 from toolkit.run.measure import Samples, artefact_input
 from toolkit.spec.read_target import target_folders
 
@@ -129,22 +133,35 @@ def _key(build: Build) -> str:
 
 
 def _run(build: Build, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for split, side in (("calibration", (CALIBRATION_PX,) * 2), ("validation", PICTURE_PX)):
-        write_pictures(folder / split, split, side)
-    recipe = folder / f"{_stem(build)}.yaml"
-    recipe.write_text(yaml.safe_dump(_recipe(build, folder)))
-    out, talk = ["--out", str(folder / "out"), "--cache", str(folder / "cache")], io.StringIO()
-    with scripted_clock(), contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
-        code = main(["run", str(recipe), *out])
-    if code:
-        raise RuntimeError(f"{build.name} is no good build, exit {code}:\n{talk.getvalue()}")
+    with scripted_clock():
+        report = built(build, folder)
+    if not report.passed:
+        raise RuntimeError(f"{build.name} is no good build: {report.verdicts}")
     shutil.rmtree(folder / "cache")
 
 
-def _recipe(build: Build, folder: Path) -> dict:
+def built(build: Build, folder: Path, gates: Mapping[str, Any] | None = None) -> Report:
+    """The report of `edgesr run` on a build, made in a new folder, which holds the bundle too."""
+    folder.mkdir(parents=True)
+    for split, side in (("calibration", (CALIBRATION_PX,) * 2), ("validation", PICTURE_PX)):
+        write_pictures(folder / split, split, side)
+    recipe = _recipe(build, folder)
+    recipe["gates"] |= gates or {}
+    path = folder / f"{_stem(build)}.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    places, talk = ["--out", str(folder / "out"), "--cache", str(folder / "cache")], io.StringIO()
+    with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+        main(["run", str(path), *places])
+    out = folder / "out" / _stem(build)
+    for place in (out / f"{build.target}.failed", out / build.target):
+        if (place / REPORT).is_file():
+            return parse_report((place / REPORT).read_bytes())
+    raise RuntimeError(f"{build.name} was not built:\n{talk.getvalue()}")
+
+
+def _recipe(build: Build, folder: Path) -> dict[str, Any]:
     kind = build.kind
-    network = {"reference": "student"}
+    network: dict[str, Any] = {"reference": "student"}
     if kind != STUDENT:
         path = networks.write(kind, folder)
         network = {"file": path.name, "scale": kind.scale, "color": kind.color, "white": kind.white}

@@ -6,17 +6,19 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from seeded import repack, tflite_edits
-from seeded.builds import Made, make
+from seeded.builds import Made, built, make
 from seeded.case import Case, Fault, validate
 from seeded.device import board
 from seeded.file_faults import LITERT, OPENVINO, ORT, older
+from toolkit.cli import _handler, _parser
 from toolkit.report import Verdict
 
 CALM = ("--min-runs", "120", "--min-s", "0", "--rounds", "1", "--size", "48x64", "--threads", "1")
@@ -24,8 +26,6 @@ CALM = ("--min-runs", "120", "--min-s", "0", "--rounds", "1", "--size", "48x64",
 
 def bench(case: Case) -> Sequence[Verdict]:
     """`edgesr bench --require-stable`, its exit code and its result."""
-    from toolkit.cli import _handler, _parser
-
     words = ["bench", str(case.bundle), "--json", "--require-stable", *case.more["words"]]
     arguments, said = _parser().parse_args(words), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
@@ -57,6 +57,82 @@ def _of(file: dict[str, Any]) -> list[Verdict]:
             )
         )  # fmt: skip
     return verdicts
+
+
+def compare(case: Case) -> Sequence[Verdict]:
+    """`edgesr compare` of two results: it either decides or refuses."""
+    arguments = _parser().parse_args(["compare", *case.more["words"]])
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = _handler("compare")(arguments)
+    return [
+        Verdict(gate="latency_p90_ms", file="", value=code, limit=0, unit="exit", passed=code == 0)
+    ]
+
+
+def _result(bundle: Path, url: str, path: Path) -> Path:
+    """What a calm board says of a bundle's times."""
+    words = ["bench", str(bundle), "--device", url, "--json", "--out", str(path), *CALM]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert _handler("bench")(_parser().parse_args(words)) == 0
+    return path
+
+
+def in_result(change: Callable[[dict[str, Any]], None]) -> Any:
+    """Two results of one calm board, the newer one changed."""
+
+    @contextlib.contextmanager
+    def put_in(made: Made, folder: Path) -> Iterator[Case]:
+        with board(folder, "calm") as url:
+            before = _result(made.bundle, url, folder / "before.json")
+        value = json.loads(before.read_text())
+        change(value)
+        after = folder / "after.json"
+        after.write_text(json.dumps(value))
+        words = [str(before), str(after)]
+        yield Case(made=made, bundle=made.bundle, ask=compare, more={"words": words})
+
+    return put_in
+
+
+def _emulated(value: dict[str, Any]) -> None:
+    value["device"] |= {"is_emulated": True}
+
+
+def _elsewhere(value: dict[str, Any]) -> None:
+    value["device"] |= {"identity": "0" * 64, "name": "another board"}
+
+
+def _smaller(value: dict[str, Any]) -> None:
+    value["protocol"] |= {"input_px": [24, 32]}
+    for file in value["files"]:
+        file |= {"height_px": 24, "width_px": 32}
+
+
+@contextlib.contextmanager
+def _old_result(made: Made, folder: Path) -> Iterator[Case]:
+    """A bundle is built anew; the times that lie beside it are the old one's."""
+    bundle = repack.copied(make(older(made)).bundle, folder / "host")
+    with board(folder, "calm") as url:
+        words = ["bench", str(bundle), "--device", url, "--json", *CALM]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            assert _handler("bench")(_parser().parse_args(words)) == 0
+    shutil.rmtree(bundle)
+    shutil.copytree(made.bundle, bundle)
+    words = [str(bundle), str(bundle)]
+    yield Case(made=made, bundle=bundle, ask=compare, more={"words": words})
+
+
+def run(case: Case) -> Sequence[Verdict]:
+    """`edgesr run`, its report."""
+    return built(case.made.build, case.bundle, gates=case.more["gates"]).verdicts
+
+
+@contextlib.contextmanager
+def _silent_fallback(made: Made, folder: Path) -> Iterator[Case]:
+    """The recipe asks for nine tenths of the operators on the unit that the target names."""
+    with board(folder, "fallback"):
+        gates = {"coverage": 0.9}
+        yield Case(made=made, bundle=folder / "project", ask=run, more={"gates": gates})
 
 
 def on_board(fault: str, ask: Any = validate, words: Sequence[str] = (), other: Any = None) -> Any:
@@ -142,6 +218,26 @@ LATENCY = (
     Fault(
         name="throttled clock", where="board: 2400 to 1600 MHz while samples are taken",
         stage="latency", build=ORT, put_in=on_board("throttled", bench, CALM),
+    ),
+    Fault(
+        name="latency of the build before", where="results beside the bundle: of older files",
+        stage="latency", build=ORT, error="no result is of these files", put_in=_old_result,
+    ),
+    Fault(
+        name="latency of another board", where="a result: two devices compared",
+        stage="latency", build=ORT, error="two devices", put_in=in_result(_elsewhere),
+    ),
+    Fault(
+        name="latency at another size", where="a result: a smaller input",
+        stage="latency", build=ORT, error="input", put_in=in_result(_smaller),
+    ),
+    Fault(
+        name="latency of an emulator", where="a result: taken in emulation",
+        stage="latency", build=ORT, error="emulated", put_in=in_result(_emulated),
+    ),
+    Fault(
+        name="silent fallback", where="board: half of the operators on another unit",
+        stage="latency", build=ORT, put_in=_silent_fallback, quick=False,
     ),
     Fault(
         name="background load", where="this machine: a busy process for each core",

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from seeded.builds import Build, make
-from seeded.case import Case, Fault, distance, find, words
+from seeded.case import Case, Fault, distance, find, validate, words
+from seeded.device import board
+
+T = TypeVar("T")
+MOST_SAID = 150  # characters of an error
+NARROWEST, WIDEST = 100, 170
+SHARES = (24, 34, 13, 0, 10)  # of a fault's columns; 0 takes what is left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +40,53 @@ def fault_row(fault: Fault) -> Row:
     verdict = "yes" if found.stage == fault.stage else "NO"
     if found.caught and found.stage != fault.stage:
         verdict = f"NO, at {found.stage}"
-    cells = (fault.name, fault.where, fault.stage, found.said, verdict)
+    said = textwrap.shorten(found.said, MOST_SAID, placeholder=" ...")
+    cells = (fault.name, fault.where, fault.stage, said, verdict)
     return Row(cells=cells, is_well=found.stage == fault.stage)
 
 
-def good_row(build: Build, case_of: Callable[[Build], Case]) -> Row:
-    """A good build and the gate that it came nearest to."""
-    found, verdicts = find(case_of(build))
-    if found.caught or not verdicts:
+def good_row(build: Build) -> Row:
+    """A good build, this machine as its board, and the gate that it came nearest to."""
+    made = make(build)
+    with tempfile.TemporaryDirectory(prefix="edgesr-good-") as folder, board(Path(folder)) as url:
+        case = Case(made=made, bundle=made.bundle, ask=validate, more={"device": url})
+        found, verdicts = find(case)
+    if not verdicts or any(not v.passed for v in verdicts):
         return Row(cells=(build.name, str(len(verdicts)), found.said, "ALARM"), is_well=False)
     nearest = max(verdicts, key=distance)
     cells = (build.name, str(len(verdicts)), words(nearest), "quiet")
     return Row(cells=cells, is_well=True)
+
+
+def printed(head: Sequence[str], things: Sequence[T], row_of: Callable[[T], Row]) -> list[Row]:
+    """Print a table line by line as it is found; returns its rows."""
+    if not things:
+        return []
+    width = min(max(shutil.get_terminal_size((150, 24)).columns, NARROWEST), WIDEST)
+    widths = _widths(len(head), width)
+    print(_line(head, widths), _line(["-" * w for w in widths], widths), sep="\n", flush=True)
+    rows = []
+    for thing in things:
+        rows.append(row_of(thing))
+        print(_line(rows[-1].cells, widths), flush=True)
+    print()
+    return rows
+
+
+def _widths(columns: int, width: int) -> list[int]:
+    shares = SHARES if columns == len(SHARES) else (36, 6, 0, 8)
+    left = width - sum(shares) - 2 * (columns - 1)
+    return [share or left for share in shares]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Cells side by side, each wrapped to its column."""
+    wrapped = [textwrap.wrap(c, w) or [""] for c, w in zip(cells, widths, strict=True)]
+    height = max(len(lines) for lines in wrapped)
+    return "\n".join(
+        "  ".join(
+            (lines[at] if at < len(lines) else "").ljust(w)
+            for lines, w in zip(wrapped, widths, strict=True)
+        ).rstrip()
+        for at in range(height)
+    )
