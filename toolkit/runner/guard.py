@@ -31,12 +31,17 @@ class Stopped(BaseException):
         self.number = number
 
 
+def ignore_signals() -> None:
+    """From now on no signal that asks to end has any effect."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def stop_by_signal() -> None:
     """From now on the first signal that asks to end raises Stopped; later ones are ignored."""
 
     def stop(number: int, _frame: object) -> None:
-        for other in STOPPING:
-            signal.signal(other, signal.SIG_IGN)
+        ignore_signals()
         raise Stopped(number)
 
     for number in STOPPING:
@@ -90,8 +95,7 @@ def _guard(
     runner: int, pipe: int, answer_fd: int, expires_s: float, tidy: Callable[[int], None]
 ) -> None:
     os.setsid()  # whoever kills the runner's group must not kill this
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     reason = _wait(runner, pipe, answer_fd, expires_s)
     try:
         tidy(runner)

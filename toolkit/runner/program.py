@@ -15,7 +15,13 @@ from typing import Any
 from toolkit.runner.answer import EMPTY, framed, with_failure
 from toolkit.runner.failure import Failure, failure_of
 from toolkit.runner.governor import restore
-from toolkit.runner.guard import Stopped, end_with_parent, start_guard, stop_by_signal
+from toolkit.runner.guard import (
+    Stopped,
+    end_with_parent,
+    ignore_signals,
+    start_guard,
+    stop_by_signal,
+)
 from toolkit.runner.job import Job, read_job
 
 
@@ -37,10 +43,11 @@ def main(arguments: Sequence[str]) -> int:
     system = Path(os.environ.get("EDGESR_SYSTEM_ROOT") or "/")
     home = _home(Path(arguments[0]).parent)
     guard = start_guard(answer_fd, job.expires_s, lambda runner: _tidy(system, home, runner))
-    try:
-        return _say(answer_fd, _done(job, system, home))
-    finally:
-        guard.leave()
+    document = _done(job, system, home)
+    ignore_signals()
+    code = _say(answer_fd, document)
+    guard.leave()  # not where writing failed: then the guard tries
+    return code
 
 
 def _home(folder: Path) -> Path:
