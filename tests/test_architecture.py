@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "toolkit"
 FILES = sorted(PACKAGE.rglob("*.py"))
 RANK = {
     "__init__": 0, "errors": 0, "digest": 0,
-    "plugins": 1, "child": 1, "runner": 1,
+    "plugins": 1, "child": 1, "json_value": 1, "runner": 1,
     "model": 2, "spec": 2, "images": 2, "contracts": 2,
     "metrics": 3, "report": 3,
     "opening": 3,  # files through the runner's sessions

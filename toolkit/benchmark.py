@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from toolkit.json_value import typed
+
 SCHEMA = 1  # of the JSON value; a reader refuses a newer one
 
 
@@ -112,36 +114,12 @@ class Benchmark:
         return asdict(self)
 
 
-def benchmark(value: Mapping[str, Any]) -> Benchmark:
+def benchmark(value: Any) -> Benchmark:
     """Read what `Benchmark.as_json` wrote. Raises TypeError, KeyError or ValueError."""
-    if value["schema"] != SCHEMA:
-        raise ValueError(f"schema {value['schema']!a}, this toolkit reads {SCHEMA}")
-    protocol = {**value["protocol"], "input_px": tuple(value["protocol"]["input_px"])}
-    return Benchmark(
-        **{
-            **value,
-            "device": Device(**value["device"]),
-            "protocol": TimingProtocol(**protocol),
-            "files": tuple(_file_timing(one) for one in value["files"]),
-        }
-    )
-
-
-def _file_timing(value: Mapping[str, Any]) -> FileTiming:
-    golden = value["golden"]
-    stability = value["stability"]
-    return FileTiming(
-        **{
-            **value,
-            "golden": None if golden is None else GoldenCheck(**golden),
-            "samples_ns": tuple(tuple(one) for one in value["samples_ns"]),
-            "load_ms": tuple(value["load_ms"]),
-            "first_ms": tuple(value["first_ms"]),
-            "peak_memory_mb": tuple(value["peak_memory_mb"]),
-            "stability": Stability(
-                is_stable=stability["is_stable"], reasons=tuple(stability["reasons"])
-            ),
-            "units": tuple(UnitUse(**unit) for unit in value["units"]),
-            "conditions": tuple(value["conditions"]),
-        }
-    )
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        raise ValueError(f"it does not state schema {SCHEMA}, which this toolkit reads")
+    found = typed(Benchmark, value, "benchmark")
+    for timing in found.files:
+        if any(sample <= 0 for taken in timing.samples_ns for sample in taken):
+            raise ValueError("`samples_ns` must be positive")
+    return found

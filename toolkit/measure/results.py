@@ -25,8 +25,8 @@ def results_folder(subject: Path) -> Path:
 def store(result: Benchmark, subject: Path) -> Path:
     """Write a result as `<taken_at>-<device>.json`, whole or not at all; returns its path."""
     when = re.sub(r"[-:]", "", result.taken_at)
-    device = re.sub(r"[^A-Za-z0-9.]+", "-", result.device.url).strip("-")[:NAME_CHARACTERS]
-    stem = f"{when}-{device}-{result.device.identity[:8]}"
+    device = f"{result.device.url[:NAME_CHARACTERS]}-{result.device.identity[:8]}"
+    stem = f"{when}-{re.sub(r'[^A-Za-z0-9.]+', '-', device).strip('-')}"
     folder = results_folder(subject)
     path = folder / f"{stem}.json"
     again = 2
