@@ -114,10 +114,8 @@ class AdbLink:
     ) -> Finished:
         command = f"sh -c {shlex.quote(script)}; printf '\\n{token} %d\\n' $? >&2"
         done = self._adb("shell", command, timeout_s=timeout_s, stdin=stdin)
-        stderr, found, code = done.stderr.rpartition(f"\n{token} ")
-        if not found:
-            raise self._lost(_talk(done), "the link was lost while a script ran")
-        return Finished(code=int(code), stdout=done.stdout, stderr=stderr)
+        stderr, code, _ = self._parted(done, done.stderr.encode(), token)
+        return Finished(code=code, stdout=done.stdout, stderr=stderr.decode("utf-8", "replace"))
 
     def _run_files(
         self, script: str, token: str, timeout_s: float, stdin: Path | bytes
@@ -139,11 +137,15 @@ class AdbLink:
             f"rmdir {FOLDER}/files {FOLDER} 2> /dev/null"
         )
         done = self._adb("exec-out", command, timeout_s=timeout_s)
-        stdout, found, rest = done.stdout.rpartition(f"\n{token} ".encode())
-        if not found:
+        stdout, code, stderr = self._parted(done, done.stdout, token)
+        return Finished(code=code, stdout=stdout, stderr=stderr.decode("utf-8", "replace"))
+
+    def _parted(self, done: Ended, stream: bytes, token: str) -> tuple[bytes, int, bytes]:
+        """What came before our line, the exit code in it, what came after it."""
+        found = re.search(rb"\n%s ([0-9]{1,3})\r?\n" % token.encode(), stream)
+        if found is None:
             raise self._lost(_talk(done), "the link was lost while a script ran")
-        code, _, stderr = rest.partition(b"\n")
-        return Finished(code=int(code), stdout=stdout, stderr=stderr.decode("utf-8", "replace"))
+        return stream[: found.start()], int(found[1]), stream[found.end() :]
 
     def _adb(self, *words: str, timeout_s: float, stdin: Path | bytes = b"") -> Ended:
         command = [self._program, "-s", self._serial, *words]
