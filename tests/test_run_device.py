@@ -1,0 +1,141 @@
+"""A run that measures on a device: asked first, numbers before speed, and said in the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from needs import needs
+from ssh_server import ssh_server
+from tiny_project import command, make_project
+
+from toolkit.cli import main
+from toolkit.errors import UserError
+from toolkit.measure.results import read, results_folder
+from toolkit.run import reporting
+from toolkit.spec.read_recipe import read_recipe
+
+
+@pytest.fixture(autouse=True)
+def own_device(tmp_path, monkeypatch):
+    """Each test has a lock and a cache of its own."""
+    monkeypatch.setenv("EDGESR_HOME", str(tmp_path / "device"))
+
+
+def edgesr(recipe, *more):
+    return main(command(recipe, *more)[3:])
+
+
+def report_of(recipe, place="generic-cpu"):
+    return json.loads((recipe.parent / "out" / "tiny" / place / "report.json").read_text())
+
+
+def with_gate(recipe, gate):
+    recipe.write_text(recipe.read_text().replace("gates:\n", f"gates:\n  {gate}\n"))
+    return recipe
+
+
+def test_a_named_device_takes_the_times_and_checks_the_numbers(tmp_path, capsys):
+    recipe = make_project(tmp_path / "named")
+    recipe.write_text(recipe.read_text() + "devices: {generic-cpu: 'local:'}\n")
+    assert edgesr(recipe) == 0
+    report = report_of(recipe)
+    assert {file["latency"]["device"] for file in report["files"]} == {"local:"}
+    golden = [v for v in report["verdicts"] if v["gate"] == "golden"]
+    assert [(v["passed"], v["value"]) for v in golden] == [(True, 1.0)] * 2
+    assert report["host"]["device"]["url"] == "local:"
+    assert "runtime, local:" in capsys.readouterr().out
+    bundle = recipe.parent / "out" / "tiny" / "generic-cpu"
+    (stored,) = results_folder(bundle).iterdir()
+    taken = read(stored)
+    assert all(sum(map(len, file.samples_ns)) >= 10 for file in taken.files)
+    assert edgesr(recipe) == 0  # nothing changed: nothing is measured again
+    assert list(results_folder(bundle).iterdir()) == [stored]
+
+
+def test_without_a_device_the_report_says_so(tmp_path):
+    recipe = make_project(tmp_path / "here")
+    assert edgesr(recipe) == 0
+    report = report_of(recipe)
+    assert "no device was named" in report["host"]["device"]
+    assert {file["latency"]["device"] for file in report["files"]} == {""}
+
+
+def test_a_file_that_computes_otherwise_on_the_device_is_not_packed(tmp_path, monkeypatch, capsys):
+    computed = reporting.golden_of
+
+    def other_numbers(artefact, validation, *, threads):
+        vector = computed(artefact, validation, threads=threads)
+        return replace(vector, output=vector.output + 0.5)
+
+    monkeypatch.setattr(reporting, "golden_of", other_numbers)
+    recipe = make_project(tmp_path / "other")
+    assert edgesr(recipe, "--device", "local:") == 4
+    assert not (recipe.parent / "out" / "tiny" / "generic-cpu").exists()
+    failed = [v for v in report_of(recipe, "generic-cpu.failed")["verdicts"] if not v["passed"]]
+    assert "golden" in {v["gate"] for v in failed}
+    assert "golden" in capsys.readouterr().out
+
+
+def test_coverage_is_looked_at_on_this_host_where_no_device_is_named(tmp_path):
+    recipe = with_gate(make_project(tmp_path / "covered"), "coverage: 1.0")
+    assert edgesr(recipe) == 0
+    report = report_of(recipe)
+    held = [v for v in report["verdicts"] if v["gate"] == "coverage"]
+    assert [(v["file"], v["passed"], v["value"]) for v in held] == [("tiny.int8.onnx", True, 1.0)]
+
+
+def test_coverage_on_the_wrong_unit_fails(tmp_path, capsys):
+    recipe = with_gate(make_project(tmp_path / "wrong"), "coverage: 0.5")
+    text = recipe.read_text().replace("generic-cpu", "gpu-board.yaml")
+    recipe.write_text(text)
+    (recipe.parent / "gpu-board.yaml").write_text(
+        "version: 1\nname: gpu-board\ntitle: a board\n"
+        "builds:\n  - {backend: onnxruntime, scheme: onnxruntime}\n"
+        "units: {onnxruntime: GPU}\n"
+    )
+    assert edgesr(recipe) == 4
+    assert "runs 0 % of its operators on the unit that the target names" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_an_unreachable_device_stops_the_run_before_any_work(tmp_path, capsys):
+    recipe = make_project(tmp_path / "gone")
+    assert edgesr(recipe, "--device", "ssh://nobody@127.0.0.1:9") == 3
+    assert "127.0.0.1" in capsys.readouterr().err
+    assert not (recipe.parent / "out").exists()
+    assert list((recipe.parent / "cache").rglob("*.onnx")) == []
+
+
+def test_devices_must_belong_to_targets_and_links(tmp_path):
+    recipe = make_project(tmp_path / "bad")
+    recipe.write_text(
+        recipe.read_text() + "devices: {generic-cpus: 'local:', generic-cpu: 'sssh://camera'}\n"
+    )
+    with pytest.raises(UserError) as caught:
+        read_recipe(recipe)
+    assert "sssh://camera" in str(caught.value)
+    assert "did you mean `ssh`?" in str(caught.value)
+    recipe.write_text(recipe.read_text().replace("sssh", "ssh"))
+    with pytest.raises(UserError, match="generic-cpus") as caught:
+        read_recipe(recipe)
+    assert "did you mean `generic-cpu`?" in str(caught.value)
+
+
+def test_a_device_without_a_target_is_asked_about_where_there_are_several(tmp_path, capsys):
+    recipe = make_project(tmp_path / "two", targets="generic-cpu, intel-n100")
+    assert edgesr(recipe, "--device", "local:") == 2
+    assert "--device generic-cpu=local:" in capsys.readouterr().err
+
+
+@needs("ssh")
+def test_a_run_measures_through_ssh(tmp_path, monkeypatch):
+    with ssh_server(tmp_path / "server") as server:
+        monkeypatch.setenv("EDGESR_SSH_CONFIG", str(server.client_config))
+        recipe = make_project(tmp_path / "far")
+        assert edgesr(recipe, "--device", server.url) == 0
+    report = report_of(recipe)
+    assert {file["latency"]["device"] for file in report["files"]} == {server.url}
+    assert report["files"][0]["latency"]["tool"] == "runner"
