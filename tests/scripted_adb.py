@@ -40,10 +40,8 @@ SAID = {
 
 
 # What the scripts of a link may use; Android's toybox has all of them.
-TOOLS = (
-    "sh cat chmod cp cut date dd df dirname env expr grep head id kill ln ls mkdir mv rm rmdir sed "
-    "sha256sum sleep sort stat tail timeout touch tr true uname wc"
-).split()
+TOOLS = """sh cat chmod cp cut date dd df dirname env expr grep head id kill ln ls mkdir mv rm rmdir
+sed sha256sum sleep sort stat tail timeout touch tr true uname wc"""
 
 
 class Phone:
@@ -55,7 +53,7 @@ class Phone:
         self.tmp.mkdir(parents=True)
         self.bin = folder / "bin"  # the device's programs
         self.bin.mkdir()
-        for name in TOOLS:
+        for name in TOOLS.split():
             (self.bin / name).symlink_to(str(shutil.which(name)))
         self.program = folder / "adb"
         shell = f'#!/bin/sh\nSCRIPTED_ADB="{folder}" exec "{sys.executable}" "{__file__}" "$@"\n'
