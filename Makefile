@@ -1,11 +1,13 @@
 # make demo   install into .venv and run the first recipe
 # make test   install into .venv and run every test
 # make lint   formatting, lint and types
+# make system install Debian's parts of some tests (as root): SSH server, browser, Arm emulator
+# make faults seeded faults and good builds: what catches each, as a table; some minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint faults system install clean
 
 demo: install
 	$(BIN)/edgesr run recipes/jetson.yaml
@@ -17,6 +19,15 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+faults: install
+	PYTHONPATH=tests $(BIN)/python -m seeded
+
+# Without these the tests that need them are skipped, each with a reason.
+system:
+	apt-get update --quiet=2
+	apt-get install --quiet=2 --yes --no-install-recommends \
+	  openssh-server chromium chromium-driver qemu-user-static debootstrap
 
 install: .venv/.installed
 
