@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from toolkit.errors import UserError
 from toolkit.validation import Budget, StageName
 
 if TYPE_CHECKING:
+    from toolkit.benchmark import Benchmark
     from toolkit.validate.asked import Asked, Show
     from toolkit.validate.validating import Validated
     from toolkit.validation import Validation
@@ -102,16 +106,34 @@ def _no_budget(word: str) -> UserError:
 
 
 def _write_files(arguments: argparse.Namespace, validated: Validated) -> None:
-    pass
+    """Whole files or none; what is asked for costs, the rest is not imported."""
+    from toolkit.show.written import write_text
+
+    validation, timed = validated.validation, _benchmark(arguments.bench)
+    if arguments.csv:
+        from toolkit.show.validation_csv import csv_text
+
+        write_text(arguments.csv, csv_text(validation))
+    if arguments.junit:
+        from toolkit.show.junit import junit_text
+
+        write_text(arguments.junit, junit_text(validation, timed))
+    if arguments.html:
+        from toolkit.show.validation_page import page_text
+
+        write_text(arguments.html, page_text(validation, validated.crops, timed))
+
+
+def _benchmark(path: Path | None) -> Benchmark | None:
+    if path is None:
+        return None
+    from toolkit.measure.results import read
+
+    return read(path)
 
 
 def _text(validation: Validation) -> str:
-    lines = [f"{validation.subject}: {'passed' if validation.passed else 'FAILED'}", ""]
-    for verdict in validation.verdicts:
-        mark = "pass" if verdict.passed else "FAIL"
-        lines.append(
-            f"{mark}  {verdict.gate:<34} {verdict.file:<28} {verdict.value:>9.4f} "
-            f"{verdict.limit:>8.4g} {verdict.unit:<8} {verdict.note}"
-        )
-    lines += [f"warning: {warning}" for warning in validation.warnings]
-    return "\n".join(lines)
+    from toolkit.show.validation_text import validation_text
+
+    width = min(max(shutil.get_terminal_size((100, 24)).columns, NARROWEST), WIDEST)
+    return validation_text(validation, width=width, colour=sys.stdout.isatty())

@@ -94,7 +94,7 @@ def build_report(
         drops=_drops(measured_file(evidence.spine, None, REFERENCE), reference, measured),
         steps=tuple(steps),
         network={**_network_facts(spine), "run_key": run_key},
-        images={s.name: {"count": len(s.files), "digest": s.digest} for s in images},
+        images={s.name: _images(s) for s in images},
         host=host_facts(evidence.timed.benchmark),
         versions=_versions(target),
         warnings=(*warnings, *_not_held(recipe.gates, measured)),
@@ -103,6 +103,11 @@ def build_report(
         recommendations=advice,
         explanation=_explained(recipe, evidence, verdicts),
     )
+
+
+def _images(images: ImageSet) -> dict[str, Any]:
+    pictures = {file.name: file.digest for file in images.files}
+    return {"count": len(images.files), "digest": images.digest, "pictures": pictures}
 
 
 def _verdicts(

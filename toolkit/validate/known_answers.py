@@ -7,7 +7,6 @@ error of several pictures misses them by 0.001 dB or more.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
@@ -44,6 +43,7 @@ ANSWERS: dict[tuple[int, Color], tuple[str, float, float]] = {
         0.7830289213000455,
     ),
 }
+MEAN_DROP_DB = 2.5  # of 1, 2, 3 and 4
 MEAN_DB = 18.805740349333263
 
 
@@ -90,7 +90,9 @@ def check_metric() -> None:
         scores.append(found.psnr_db)
         wrong += _difference(f"PSNR of {color} at x{scale}", found.psnr_db, psnr_db)
         wrong += _difference(f"SSIM of {color} at x{scale}", found.ssim, ssim)
-    wrong += _difference("the mean PSNR of several pictures", _mean_db(scores), MEAN_DB)
+    stage = _stage(scores)
+    wrong += _difference("the mean PSNR of several pictures", stage.psnr_db, MEAN_DB)
+    wrong += _difference("the mean drop of several pictures", stage.mean_db, MEAN_DROP_DB)
     if wrong:
         raise InternalFailure(
             f"the metric gives wrong answers: {'; '.join(wrong)}",
@@ -105,27 +107,20 @@ def _difference(what: str, found: float, known: float) -> list[str]:
     return [f"{what} is {found:.6f}, known is {known:.6f}"]
 
 
-def _mean_db(psnrs_db: list[float]) -> float:
-    """As a stage averages its pictures."""
+def _stage(psnrs_db: list[float]) -> Stage:
+    """Pictures that lose 1, 2, 3, ... dB."""
     images = tuple(
         Comparison(
             name=str(number),
             psnr_db=psnr_db,
             ssim=0.0,
-            reference_psnr_db=math.nan,
+            reference_psnr_db=psnr_db + number,
             reference_ssim=0.0,
             max_error_levels=0,
             within_one_share=1.0,
             bias_levels=0.0,
         )
-        for number, psnr_db in enumerate(psnrs_db)
+        for number, psnr_db in enumerate(psnrs_db, start=1)
     )
-    stage = Stage(
-        name="total",
-        file="",
-        against="",
-        budget=Budget(),
-        images=images,
-        interval=Interval(low=0.0, high=0.0),
-    )
-    return stage.psnr_db
+    spread = Interval(low=0.0, high=0.0)
+    return Stage(name="total", file="", against="", budget=Budget(), images=images, interval=spread)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from toolkit.contracts import Image, Progress
-from toolkit.images.luma import rgb_to_ycbcr
+from toolkit.images.luma import rgb_to_ycbcr, ycbcr_to_rgb
+from toolkit.images.resize import bicubic_resize
 from toolkit.report import ImageScore
 from toolkit.show.crops import Crop, worst_crops
 from toolkit.validate.asked import Show
 from toolkit.validate.comparing import Rendered, compared, interval
 from toolkit.validate.files import OpenFile
 from toolkit.validate.pictures import Pictures
-from toolkit.validate.subject import Pairing
+from toolkit.validate.subject import Pairing, final_pairing
 from toolkit.validation import Comparison, Stage
 
 CROP_PX = 96
@@ -22,22 +24,19 @@ CROP_PX = 96
 
 @dataclass(frozen=True, kw_only=True)
 class Worst:
-    """The worst windows so far; whole pictures are not kept."""
+    """The worst windows of each file so far; whole pictures are not kept."""
 
-    count: int
-    _heap: list[tuple[float, int, Crop]] = field(default_factory=list)
-    _seen: list[int] = field(default_factory=lambda: [0])
+    count: int  # of each file
+    by_file: dict[str, list[Crop]] = field(default_factory=dict)
 
     def add(self, crop: Crop) -> None:
-        """Keep the crop where it is among the worst."""
-        self._seen[0] += 1  # a tie is never settled by comparing pictures
-        heapq.heappush(self._heap, (crop.rms_levels, -self._seen[0], crop))
-        if len(self._heap) > self.count:
-            heapq.heappop(self._heap)
+        """Keep the crop where it is among the worst; of equals the first one."""
+        crops = sorted([*self.by_file.get(crop.file, ()), crop], key=lambda c: -c.rms_levels)
+        self.by_file[crop.file] = crops[: self.count]
 
     def crops(self) -> tuple[Crop, ...]:
-        """Worst first."""
-        return tuple(crop for _, _, crop in sorted(self._heap, key=lambda e: (-e[0], -e[1])))
+        """File by file, worst first."""
+        return tuple(crop for crops in self.by_file.values() for crop in crops)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,8 @@ def measured(
             a, b = rendered[pair.file], rendered[pair.against]
             band_px = border_px(files[pair.against])
             comparisons.append(compared(file.name, a, b, band_px))
-            _keep_crop(worst, file.name, pair, hr, lr, a, b)
+            if pair is final_pairing(pairs, pair.file):
+                _keep_crop(worst, file.name, pair, hr, lr, a, b)
         show(Progress(done=done, total=total, note=file.name))
     stages = tuple(stage_of(pair, images) for pair, images in zip(pairs, found, strict=True))
     return Measurement(stages=stages, scores=scores)
@@ -102,26 +102,26 @@ def _keep_crop(
     found: Rendered,
     wanted: Rendered,
 ) -> None:
-    if found.planes is None or wanted.planes is None:
+    """Of the windows of one picture keep the worst, in RGB, with the box of the input."""
+    if found.planes is None or wanted.planes is None or not worst.count:
         return
-    original, low = (hr, lr) if wanted.planes.shape[2] == 3 else (_luma(hr), _luma(lr))
-    a, b = (
-        planes.squeeze(2) if planes.shape[2] == 1 else planes
-        for planes in (found.planes, wanted.planes)
-    )
     crops = worst_crops(
-        {name: original},
-        {name: b},
-        {name: a},
+        {name: hr},
+        {name: as_rgb(wanted.planes, lr)},
+        {name: as_rgb(found.planes, lr)},
         1,
         CROP_PX,
         file=pair.file,
-        lr={name: low},
+        lr={name: lr},
         against=pair.against,
     )
     for crop in crops:
         worst.add(crop)
 
 
-def _luma(rgb: Image) -> Image:
-    return rgb_to_ycbcr(rgb)[:, :, 0]
+def as_rgb(planes: Image, lr: Image) -> Image:
+    """RGB itself, or luma (H, W, 1) with the chroma of LR uint8 (h, w, 3), enlarged by bicubic."""
+    if planes.shape[2] == 3:
+        return planes
+    chroma = bicubic_resize(rgb_to_ycbcr(lr)[:, :, 1:], planes.shape[0] / lr.shape[0])
+    return ycbcr_to_rgb(np.concatenate([planes, chroma], axis=2))

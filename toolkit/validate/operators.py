@@ -12,7 +12,7 @@ from toolkit.report import Verdict
 from toolkit.run.judge import LEAST_INT8_SHARE
 from toolkit.run.score import int8_shares, layers_left
 from toolkit.run.trial import try_out
-from toolkit.validate.comparing import at_least
+from toolkit.validate.comparing import at_least, at_most
 
 TRIAL_PX = 96  # of the first run, where sizes are free
 
@@ -45,8 +45,9 @@ def precision_verdicts(
         note = layers_left(operators)
         return [at_least("int8_macs_share", name, share, limit, "at least", note)]
     if artefact.precision == "float32":
-        share = float32_share(operators)
-        return [at_least("baseline_precision", name, share, 1.0, "at least", _others(operators))]
+        wrong = float32_share(operators) < 1
+        note = _others(operators)
+        return [at_most("baseline_precision", name, float(wrong), 0, "files", note)]
     return []
 
 

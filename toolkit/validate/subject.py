@@ -140,6 +140,12 @@ def _of_file(subject: Subject, artefact: Artefact) -> list[Pairing]:
     ]
 
 
+def final_pairing(pairs: Sequence[Pairing], file: str) -> Pairing | None:
+    """The one that holds a file against the float network, or against what is nearest to it."""
+    own = {pair.stage: pair for pair in pairs if pair.file == file}
+    return own.get("total") or own.get("conversion") or own.get("quantization")
+
+
 def twin_of(artefact: Artefact, artefacts: Sequence[Artefact]) -> str:
     """The true float32 file of the same backend: what INT8 is held against; "" for none."""
     twins = [a for a in artefacts if a.backend == artefact.backend and a.precision == "float32"]

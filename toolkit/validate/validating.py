@@ -9,12 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from toolkit import __version__
+from toolkit.benchmark import Device
 from toolkit.contracts import Artefact
 from toolkit.model.contract import Color
 from toolkit.report import Verdict
 from toolkit.run.key import declared, tool_versions
 from toolkit.show.crops import Crop
-from toolkit.validate.asked import Asked, Show, silent
+from toolkit.validate.asked import DEFAULT_BUDGETS, Asked, Show, silent
 from toolkit.validate.chart_checks import chart_verdicts, chart_wraps, charts_for
 from toolkit.validate.comparing import stage_verdicts
 from toolkit.validate.files import OpenFile, close, opened
@@ -30,10 +31,11 @@ from toolkit.validate.origin import (
 )
 from toolkit.validate.picture_checks import (
     conversion_verdicts,
+    device_verdicts,
     final_stage,
     picture_verdicts,
 )
-from toolkit.validate.pictures import Pictures, pictures_of
+from toolkit.validate.pictures import Pictures, pair_verdicts, picture_warnings, pictures_of
 from toolkit.validate.seams import seam_verdicts
 from toolkit.validate.subject import (
     FLOAT_NETWORK,
@@ -94,14 +96,46 @@ def _validated(subject: Subject, asked: Asked, show: Show) -> Validated:
     files = _opened(subject, asked)
     try:
         found = measured(pictures, files, pairs, worst, show)
+        visit = _on_device(subject, asked, pictures, files, show)
+        stages = (*found.stages, *visit.stages)
         verdicts = [
-            *_origin_verdicts(subject, pictures, files, found),
-            *_file_verdicts(subject, files, found.stages, known),
+            *_origin_verdicts(subject, asked, pictures, files, found),
+            *_file_verdicts(subject, files, stages, known),
         ]
     finally:
         close(files)
-    validation = _validation(subject, pictures, found.stages, verdicts, missing)
+    validation = _validation(subject, pictures, stages, verdicts, missing, visit.device)
     return Validated(validation=validation, crops=worst.crops())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit:
+    """What was measured on a device; nothing where none was named."""
+
+    device: Device | None = None
+    stages: tuple[Stage, ...] = ()
+
+
+def _on_device(
+    subject: Subject, asked: Asked, pictures: Pictures, files: Mapping[str, OpenFile], show: Show
+) -> Visit:
+    if asked.device is None:
+        return Visit()
+    from toolkit.measure.board import open_board
+    from toolkit.validate.on_device import device_stages
+
+    budget = asked.budgets.get("device", DEFAULT_BUDGETS["device"])
+    with open_board(asked.device, options=asked.link, wait_s=asked.wait_s) as board:
+        stages = device_stages(
+            board,
+            subject.artefacts,
+            files,
+            pictures,
+            budget=budget,
+            threads=asked.threads,
+            show=show,
+        )
+        return Visit(device=board.device, stages=stages)
 
 
 def _operators(artefact: Artefact, asked: Asked) -> Operators:
@@ -109,13 +143,19 @@ def _operators(artefact: Artefact, asked: Asked) -> Operators:
 
 
 def _origin_verdicts(
-    subject: Subject, pictures: Pictures, files: Mapping[str, OpenFile], found: Measurement
+    subject: Subject,
+    asked: Asked,
+    pictures: Pictures,
+    files: Mapping[str, OpenFile],
+    found: Measurement,
 ) -> list[Verdict]:
     bundle = subject.bundle
+    pairs = pair_verdicts(pictures, asked.own_lr)
     if bundle is None:
-        return []
+        return pairs
     return [
-        protocol_verdict(bundle, pictures),
+        *pairs,
+        protocol_verdict(bundle),
         *digest_verdicts(bundle),
         *golden_verdicts(bundle.golden, files),
         *report_verdicts(bundle, pictures, found.scores, FLOAT_NETWORK),
@@ -138,6 +178,8 @@ def _file_verdicts(
                 found += stage_verdicts(stage)
             if stage.file == name and stage.name == "conversion":
                 found += conversion_verdicts(stage, artefact.precision)
+            if stage.file == name and stage.name == "device":
+                found += device_verdicts(stage)
         found += _look_verdicts(files, final_stage(stages, name))
         found += seam_verdicts(files[name], halo_px)
         limits = recipe_limits(subject.bundle, name)
@@ -171,6 +213,7 @@ def _validation(
     stages: tuple[Stage, ...],
     verdicts: Sequence[Verdict],
     missing: Sequence[str],
+    device: Device | None,
 ) -> Validation:
     bundle = subject.bundle
     return Validation(
@@ -183,9 +226,9 @@ def _validation(
         stages=stages,
         verdicts=tuple(verdicts),
         digests=subject.digests(),
-        device=None,
+        device=device,
         versions=_versions(subject),
-        warnings=(*subject.warnings, *missing),
+        warnings=(*subject.warnings, *missing, *picture_warnings(pictures, bundle)),
         toolkit=__version__,
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
