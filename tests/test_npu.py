@@ -183,7 +183,7 @@ def test_a_failed_gate_is_a_sentence_and_names_what_stays_on_the_cpu():
         "net.int8.onnx needs 516.3 kB of SRAM on the NPU, at most 1 kB"
     )
     assert (
-        said["npu_cycles"][0] == "net.int8.onnx takes 1744574 cycles on the NPU, at most 1 cycles"
+        said["npu_cycles"][0] == "net.int8.onnx takes 1744574 cycles on the NPU, at most 1 cycle"
     )
 
 

@@ -43,7 +43,7 @@ def test_screen_reads_like_this(name, made, width):
 def test_three_questions_are_answered_in_the_first_lines():
     lines = validation_text(failed(), width=120, colour=False).splitlines()
     assert lines[0].startswith("FAIL  ")
-    assert lines[2].startswith("As good as float?    no: ") and "at most 0.3 dB" in lines[2]
+    assert lines[2].startswith("As good as float?    No: ") and "at most 0.3 dB" in lines[2]
     assert lines[3] == f"Worst picture?       fixed-camera-vehicle.webp, 0.365 dB lost by {INT8}"
     assert "exit code 4: 3 of 25 gates failed" in lines[4]
 
@@ -78,7 +78,7 @@ def test_an_interval_over_the_limit_is_said():
 
 def test_without_a_budget_nothing_is_called_good():
     first = answers(validation(verdicts=()))[0]
-    assert first.good is None and first.answer.startswith("nobody set a limit: ")
+    assert first.good is None and first.answer.startswith("Nobody set a limit: ")
 
 
 def test_a_check_shows_the_file_that_is_nearest_to_its_limit():

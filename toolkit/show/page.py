@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from PIL import Image
 
 from toolkit.show.crops import Crop, Plane
@@ -67,8 +68,18 @@ def _environment() -> Environment:
         one=partial(number, digits=1),
         percent=percent,
         fact=fact_text,
+        coded=coded,
     )
     return env
+
+
+def coded(text: str) -> Markup:
+    """A sentence as markup: what stands between backticks becomes code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part)
+        for at, part in enumerate(parts)
+    )
 
 
 def amplification(crops: Sequence[Crop]) -> int:

@@ -21,7 +21,17 @@ AT_LEAST = frozenset(
 )
 DIGITS = {"dB": 3, "ms": 2, "kB": 1}
 COUNTED = frozenset(  # units that lose their last letter after a single one
-    {"charts", "cycles", "files", "levels", "operators", "pictures", "protocols", "reasons", "vectors"}
+    {
+        "charts",
+        "cycles",
+        "files",
+        "levels",
+        "operators",
+        "pictures",
+        "protocols",
+        "reasons",
+        "vectors",
+    }
 )
 TIMES = "x"  # the unit of a ratio, written without a space
 SENTENCES = {

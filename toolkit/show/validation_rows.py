@@ -159,7 +159,9 @@ def gates(count: int) -> str:
 def answers(validation: Validation) -> tuple[Answer, ...]:
     """QA's three questions: as good as float, worst picture, may the build fail on it."""
     views = file_views(validation)
-    return (*(as_good(validation, views), worst_picture(views)) * bool(views), exits(validation))
+    if not views:
+        return (exits(validation),)
+    return as_good(validation, views), worst_picture(views), exits(validation)
 
 
 def as_good(validation: Validation, views: Sequence[FileView]) -> Answer:
@@ -168,27 +170,28 @@ def as_good(validation: Validation, views: Sequence[FileView]) -> Answer:
     held = [v for v in validation.verdicts if is_drop(v)]
     failed = [v for v in held if not v.passed]
     if failed:
-        return Answer(question=question, answer=f"no: {sentence(failed[0])}", good=False)
-    view = max(views, key=lambda v: _loss(v.headline.mean_db))
+        return Answer(question=question, answer=f"No: {sentence(failed[0])}", good=False)
+    view = max(views, key=lambda v: how_far(v.headline.mean_db))
     stage = view.headline
     lost = f"{view.file} loses {number(stage.mean_db, 3)} dB on average"
     interval = f"{stage.interval.confidence * 100:.0f} %: {interval_text(stage)}"
     if not held:
-        return Answer(question=question, answer=f"nobody set a limit: {lost} ({interval})")
+        return Answer(question=question, answer=f"Nobody set a limit: {lost} ({interval})")
     means = [v for v in held if v.file == view.file and v.gate == f"{stage.name}.{DROP}.mean"]
     limit = f", {bound(means[0])}" if means else ""
-    return Answer(question=question, answer=f"yes: {lost}{limit} ({interval})", good=True)
+    return Answer(question=question, answer=f"Yes: {lost}{limit} ({interval})", good=True)
 
 
 def worst_picture(views: Sequence[FileView]) -> Answer:
     """The picture that loses most over all files."""
-    view = max(views, key=lambda v: _loss(v.headline.worst.drop_db))
+    view = max(views, key=lambda v: how_far(v.headline.worst.drop_db))
     worst = view.headline.worst
     loss = number(worst.drop_db, 3)
     return Answer(question="Worst picture?", answer=f"{worst.name}, {loss} dB lost by {view.file}")
 
 
-def _loss(drop_db: float) -> float:
+def how_far(drop_db: float) -> float:
+    """A drop for comparing: no number is more than any number."""
     return math.inf if math.isnan(drop_db) else drop_db
 
 
@@ -198,10 +201,10 @@ def exits(validation: Validation) -> Answer:
     if not validation.passed:
         failed, count = len(failures(validation)), len(validation.verdicts)
         why = f"{failed} of {gates(count)} failed" if failed else "it was refused"
-        answer = f"it fails, exit code {FAILED_EXIT_CODE}: {why}"
+        answer = f"It fails, exit code {FAILED_EXIT_CODE}: {why}"
         return Answer(question=question, answer=answer, good=False)
     unsure = "".join(f"; {call}" for call in close_calls(validation)[:1])
-    return Answer(question=question, answer=f"it passes, exit code 0{unsure}", good=True)
+    return Answer(question=question, answer=f"It passes, exit code 0{unsure}", good=True)
 
 
 def close_calls(validation: Validation) -> list[str]:

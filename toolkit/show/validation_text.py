@@ -145,6 +145,9 @@ def _conditions(validation: Validation, width: int) -> list[str]:
         f"data: {data}" + (f", sha256 {digest}" if digest else ""),
         f"protocol: {validation.protocol}",
         *([f"device: {device.name} ({device.url})"] if device else []),
-        *(f"not measured: {', '.join(g)}; {how}" for how, g in measured_nowhere(validation).items()),
+        *(
+            f"not measured: {', '.join(g)}; {how}"
+            for how, g in measured_nowhere(validation).items()
+        ),
     ]
     return [part for line in lines for part in hung(line, "", width)]
