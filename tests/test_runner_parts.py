@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from toolkit.runner import work
 from toolkit.runner.answer import EMPTY, framed
 from toolkit.runner.failure import Failure, failure_of
 from toolkit.runner.golden import BEYOND, compared
-from toolkit.runner.job import Timing
+from toolkit.runner.job import Golden, Job, Timing
 from toolkit.runner.runtimes import litert, onnxruntime, openvino
-from toolkit.runner.session import Executed, runtime
+from toolkit.runner.session import Executed, Opening, runtime
 from toolkit.runner.timing import noise, timed
 from toolkit.runner.units import units_of
 
@@ -98,6 +99,52 @@ def test_load_before_the_first_sample_is_not_counted():
 def test_no_run_starts_after_the_longest_time_but_one_is_always_taken():
     found, _ = taken(Counting(), min_runs=1_000_000, max_s=0.0)
     assert len(found.samples_ns) == 1
+
+
+class Openings:
+    """A runtime that counts how often a file is opened."""
+
+    def __init__(self):
+        self.sessions = []
+
+    def version(self):
+        return "counting", "1"
+
+    def open(self, opening):
+        self.sessions.append(Counting())
+        return self.sessions[-1]
+
+
+def opened(tmp_path, monkeypatch, *, golden, time):
+    used = Openings()
+    monkeypatch.setattr(work, "runtime", lambda name: used)
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"a")
+    np.save(tmp_path / "x.npy", np.zeros((1, 1, 4, 4), np.float32))
+    vector = Golden(tmp_path / "x.npy", tmp_path / "x.npy", 0.0, 1.0)
+    job = Job(
+        runtime="counting",
+        opening=Opening(path=path, precision="int8", threads=1, input="x", output="y"),
+        sha256=work.sha256_file(path),
+        parts={},
+        golden=(vector,) if golden else (),
+        time=asked() if time else None,
+        batch=None,
+        operators=False,
+        tune=False,
+        expires_s=60.0,
+    )
+    document = {**EMPTY, "remarks": []}
+    work.fill(document, job, system=tmp_path, home=tmp_path)
+    assert document["load_ms"] >= 0
+    return [session.runs for session in used.sessions]
+
+
+def test_times_are_of_a_session_that_has_seen_no_input(tmp_path, monkeypatch):
+    assert opened(tmp_path, monkeypatch, golden=True, time=True) == [1, 10]
+    assert opened(tmp_path, monkeypatch, golden=False, time=True) == [10]
+    assert opened(tmp_path, monkeypatch, golden=True, time=False) == [1]
+    assert opened(tmp_path, monkeypatch, golden=False, time=False) == [0]  # it loads: that is all
 
 
 @pytest.mark.parametrize(

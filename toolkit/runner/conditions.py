@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.runner.reading import kib_as_mb, lines_by_key, number_of, text_of
+from toolkit.runner.reading import is_there, kib_as_mb, lines_by_key, number_of, text_of
 
 CPUS = "sys/devices/system/cpu"
 ZONES = "sys/class/thermal/thermal_zone*"
@@ -76,7 +76,7 @@ def cores(system: Path) -> list[Path]:
 def _steered(system: Path) -> list[Path]:
     """The clock's folder of each core that is online and has one, in the kernel's order."""
     folders = [core / "cpufreq" for core in cores(system)]
-    return [folder for folder in folders if folder.is_dir()]
+    return [folder for folder in folders if is_there(folder)]
 
 
 def affinity() -> list[int] | None:

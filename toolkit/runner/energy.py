@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from toolkit.runner.reading import number_of, text_of
+from toolkit.runner.reading import is_there, number_of, text_of
 
 POWERCAP = "sys/class/powercap/intel-rapl:*"
 HWMON = "sys/class/hwmon/hwmon*"
@@ -119,7 +119,7 @@ def _rails(folder: Path) -> list[Rail]:
             folder / f"{kind}{number}_input" for kind in ("power", "in", "curr")
         )
         label = text_of(folder / f"in{number}_label") or f"{chip} {number}"
-        rail = Rail(label, power if power.exists() else None, volts, amperes)
+        rail = Rail(label, power if is_there(power) else None, volts, amperes)
         if rail.watts() is not None:
             rails.append(rail)
     return rails

@@ -16,6 +16,15 @@ def text_of(file: Path) -> str | None:
         return None
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file or folder can be seen; Android hides some from its shell."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
 def number_of(file: Path, scale: float = 1.0) -> float | None:
     """A file's only number, multiplied by `scale`."""
     text = text_of(file)
