@@ -49,6 +49,19 @@ def load_checked(path: Path, warnings: list[str] | None = None) -> onnx.ModelPro
     return model
 
 
+def load_parsed(path: Path) -> onnx.ModelProto:
+    """Open an untrusted ONNX file that may be quantized, to read what it takes and gives.
+
+    Its weights are inside; no operator is checked. Raises SecurityError for external data outside
+    the model's folder, UserError where the file is damaged or too large.
+    """
+    model = _parsed(path)
+    inline_external(model, path.parent, LIMIT_BYTES - path.stat().st_size)
+    _drop_weights_from_inputs(model.graph)
+    raise_all([*_io_problems(model.graph, path)])
+    return model
+
+
 def _parsed(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         what = "is not a plain file" if path.exists() else "does not exist"

@@ -53,8 +53,7 @@ def bare_artefact(path: Path, image: ImageContract) -> Artefact:
 
     Layout, type, quantization and sizes are the file's own. Raises UserError, SecurityError.
     """
-    check_kind(path)
-    ends = {".onnx": _onnx_ends, ".tflite": _tflite_ends, ".xml": _ir_ends}[path.suffix](path)
+    ends = ends_of(path)
     image = replace(image, white=_white(ends.input, image.white))
     return Artefact(
         path=path,
@@ -66,6 +65,12 @@ def bare_artefact(path: Path, image: ImageContract) -> Artefact:
             output=_spec(path, ends.output, image),
         ),
     )
+
+
+def ends_of(path: Path) -> Ends:
+    """What a bare file says of itself. Raises UserError, SecurityError."""
+    check_kind(path)
+    return {".onnx": _onnx_ends, ".tflite": _tflite_ends, ".xml": _ir_ends}[path.suffix](path)
 
 
 def check_kind(path: Path) -> None:
@@ -132,9 +137,9 @@ def _white(stated: Stated, white: float) -> float:
 def _onnx_ends(path: Path) -> Ends:
     from onnx import TensorProto
 
-    from toolkit.model.graph import dims, load_checked
+    from toolkit.model.graph import dims, load_parsed
 
-    model = load_checked(path)
+    model = load_parsed(path)
     kinds = {node.op_type for node in model.graph.node}
     stored = {tensor.data_type for tensor in model.graph.initializer}
     precision: Precision = "float32"
@@ -149,7 +154,8 @@ def _onnx_ends(path: Path) -> Ends:
         return Stated(name=value.name, dtype=word, shape=shape)
 
     given, made = stated(model.graph.input[0]), stated(model.graph.output[0])
-    if len(made.shape) != 4:  # the output's shape is often left out: it is laid out as the input
+    if len(made.shape) != 4 or (made.shape[1], made.shape[3]) == (None, None):
+        # what an exporter could not infer is laid out as the input
         made = replace(made, shape=tuple(s if s in CHANNELS else None for s in given.shape))
     return Ends(input=given, output=made, precision=precision)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,9 +62,3 @@ def scored(planes: Image | None, hr: Image, contract: IoContract) -> Rendered:
         return Rendered(planes=None, score=NO_SCORE)
     score = score_planes(in_rgb_order(planes, contract), hr, contract)
     return Rendered(planes=planes, score=score)
-
-
-def close(files: Mapping[str, OpenFile]) -> None:
-    """Free what the runtimes hold."""
-    for file in files.values():
-        file.session.close()

@@ -12,7 +12,7 @@ from toolkit.digest import sha256_file
 from toolkit.errors import UserError
 from toolkit.model.contract import Color
 from toolkit.validate.asked import DEFAULT_BUDGETS, Asked
-from toolkit.validate.bare import bare_artefact, check_kind
+from toolkit.validate.bare import bare_artefact, ends_of
 from toolkit.validate.float_network import float_network
 from toolkit.validation import Budget, StageName
 
@@ -82,28 +82,22 @@ def bare_subject(
     An .onnx file that computes in float is its own reference: the network as imported from it.
     Raises UserError where another kind of file comes without a reference.
     """
-    check_kind(file)
-    source = asked.reference or (file if file.suffix == ".onnx" else None)
+    is_float = ends_of(file).precision != "int8" and file.suffix == ".onnx"
+    source = asked.reference or (file if is_float else None)
     if source is None:
-        raise _needs_reference(file)
+        raise UserError(
+            f"`{file.name}` alone cannot tell how good its float network is",
+            where=str(file),
+            hint="--reference net.onnx: the float network that it was made from",
+        )
     given = float_network(source, work, scale=scale, color=color, white=white)
     artefact = bare_artefact(file, given.artefact.contract.image)
-    if artefact.precision == "int8" and asked.reference is None:
-        raise _needs_reference(file)
     note = () if asked.reference else (f"the reference is `{file.name}` itself, as imported",)
     return Subject(
         name=file.name,
         artefacts=(artefact,),
         reference=given.artefact,
         warnings=(*given.warnings, *note),
-    )
-
-
-def _needs_reference(file: Path) -> UserError:
-    return UserError(
-        f"`{file.name}` alone cannot tell how good its float network is",
-        where=str(file),
-        hint="--reference net.onnx: the float network that it was made from",
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from toolkit import __version__
 from toolkit.benchmark import Device
@@ -18,7 +20,7 @@ from toolkit.show.crops import Crop
 from toolkit.validate.asked import DEFAULT_BUDGETS, Asked, Show, silent
 from toolkit.validate.chart_checks import chart_verdicts, chart_wraps, charts_for
 from toolkit.validate.comparing import stage_verdicts
-from toolkit.validate.files import OpenFile, close, opened
+from toolkit.validate.files import OpenFile, opened
 from toolkit.validate.float_network import graph_halo_px
 from toolkit.validate.known_answers import check_metric
 from toolkit.validate.measuring import Measurement, Worst, measured
@@ -46,6 +48,9 @@ from toolkit.validate.subject import (
     recipe_limits,
 )
 from toolkit.validation import Stage, Validation
+
+if TYPE_CHECKING:
+    from toolkit.measure.board import Board
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,49 +98,48 @@ def _validated(subject: Subject, asked: Asked, show: Show) -> Validated:
     pairs, missing = pairings(subject, asked)
     worst = Worst(count=asked.crops)
     known = {a.path.name: _operators(a, asked) for a in subject.artefacts}
-    files = _opened(subject, asked)
-    try:
+    with ExitStack() as stack:
+        board = _board(stack, subject, asked)  # first: a device that is not there is seen at once
+        files = _opened(stack, subject, asked)
         found = measured(pictures, files, pairs, worst, show)
-        visit = _on_device(subject, asked, pictures, files, show)
-        stages = (*found.stages, *visit.stages)
+        stages = (*found.stages, *_on_device(board, subject, asked, pictures, files, show))
         verdicts = [
             *_origin_verdicts(subject, asked, pictures, files, found),
             *_file_verdicts(subject, files, stages, known),
         ]
-    finally:
-        close(files)
-    validation = _validation(subject, pictures, stages, verdicts, missing, visit.device)
+        device = board.device if board else None
+    validation = _validation(subject, pictures, stages, verdicts, missing, device)
     return Validated(validation=validation, crops=worst.crops())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Visit:
-    """What was measured on a device; nothing where none was named."""
+def _board(stack: ExitStack, subject: Subject, asked: Asked) -> Board | None:
+    """The device, locked until the stack is closed; raises where it lacks a runtime."""
+    if asked.device is None:
+        return None
+    from toolkit.measure.board import open_board, runtime_of
 
-    device: Device | None = None
-    stages: tuple[Stage, ...] = ()
+    board = stack.enter_context(open_board(asked.device, options=asked.link, wait_s=asked.wait_s))
+    for artefact in subject.artefacts:
+        board.require(runtime_of(artefact))
+    return board
 
 
 def _on_device(
-    subject: Subject, asked: Asked, pictures: Pictures, files: Mapping[str, OpenFile], show: Show
-) -> Visit:
-    if asked.device is None:
-        return Visit()
-    from toolkit.measure.board import open_board
+    board: Board | None,
+    subject: Subject,
+    asked: Asked,
+    pictures: Pictures,
+    files: Mapping[str, OpenFile],
+    show: Show,
+) -> tuple[Stage, ...]:
+    if board is None:
+        return ()
     from toolkit.validate.on_device import device_stages
 
     budget = asked.budgets.get("device", DEFAULT_BUDGETS["device"])
-    with open_board(asked.device, options=asked.link, wait_s=asked.wait_s) as board:
-        stages = device_stages(
-            board,
-            subject.artefacts,
-            files,
-            pictures,
-            budget=budget,
-            threads=asked.threads,
-            show=show,
-        )
-        return Visit(device=board.device, stages=stages)
+    return device_stages(
+        board, subject.artefacts, files, pictures, budget=budget, threads=asked.threads, show=show
+    )
 
 
 def _operators(artefact: Artefact, asked: Asked) -> Operators:
@@ -200,11 +204,15 @@ def _look_verdicts(files: Mapping[str, OpenFile], stage: Stage | None) -> list[V
     ]
 
 
-def _opened(subject: Subject, asked: Asked) -> dict[str, OpenFile]:
+def _opened(stack: ExitStack, subject: Subject, asked: Asked) -> dict[str, OpenFile]:
     named = {artefact.path.name: artefact for artefact in subject.artefacts}
     if subject.reference is not None:
         named[FLOAT_NETWORK] = subject.reference
-    return {name: opened(name, one, threads=asked.threads) for name, one in named.items()}
+    files: dict[str, OpenFile] = {}
+    for name, artefact in named.items():
+        files[name] = opened(name, artefact, threads=asked.threads)
+        stack.callback(files[name].session.close)
+    return files
 
 
 def _validation(
