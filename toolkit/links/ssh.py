@@ -106,8 +106,8 @@ class Address:
 def address_of(text: str) -> Address:
     """Read `[user@]host[:port]`, IPv6 in brackets. Raises UserError for anything else."""
     user, at, place = text.rpartition("@")
-    bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::(\d{1,5}))?", place)
-    plain = re.fullmatch(r"([^:\[\]]+)(?::(\d{1,5}))?", place)
+    bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::([0-9]{1,5}))?", place)
+    plain = re.fullmatch(r"([^:\[\]]+)(?::([0-9]{1,5}))?", place)
     found = bracketed or plain
     is_host = found is not None and (
         _is_ipv6(found[1]) if bracketed else NAME.fullmatch(found[1]) is not None

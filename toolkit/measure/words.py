@@ -6,6 +6,7 @@ from toolkit.contracts import Finished
 from toolkit.errors import EnvironmentFailure
 
 SHOWN_CHARACTERS = 300
+GARBAGE_BYTES = 80  # shown of it
 MOST_LINES = 400
 MOST_LINE_CHARACTERS = 4000
 
@@ -38,8 +39,9 @@ def refuse_garbage(done: Finished, start: bytes, url: str) -> None:
     """Raises EnvironmentFailure where stdout says something, but does not begin with `start`."""
     if not done.stdout or done.stdout.startswith(start):
         return
+    before = done.stdout.partition(start)[0][:GARBAGE_BYTES]
     raise EnvironmentFailure(
-        f"the device printed something before the answer: `{plain(done.stdout[:200], 80)}`",
+        f"the device printed something before the answer: `{plain(before)}`",
         where=url,
         hint="scripts such as `~/.bashrc` on the device must print nothing where there is no "
         "terminal; `edgesr` reads exactly what its own program prints",
