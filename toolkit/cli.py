@@ -203,6 +203,7 @@ def _add_bench(commands: Commands) -> None:
     add("--min-runs", type=int, default=100, metavar="N", help="over all rounds (100)")
     add("--min-s", type=float, default=10.0, metavar="S", help="over all rounds (10)")
     add("--rounds", type=int, default=3, metavar="N", help="processes per file, in turn (3)")
+    add("--warm-up", type=float, default=1.0, metavar="S", help="untimed, per process (1)")
     add("--sustained", type=float, default=0.0, metavar="MIN", help="load before the clock")
     add("--size", default="360x640", help="HEIGHTxWIDTH of files of free size (360x640)")
     add("--tune", action="store_true", help="set the device's governor, and restore it")

@@ -91,7 +91,8 @@ def _show(result: Benchmark, place: Path, *, as_json: bool) -> None:
 
 def _protocol(arguments: argparse.Namespace) -> TimingProtocol:
     """The protocol asked for. Raises every problem of its numbers at once."""
-    least = {"threads": 1, "min_runs": 1, "rounds": 1, "min_s": 0, "sustained": 0, "wait": 0}
+    counts, amounts = ("threads", "min_runs", "rounds"), ("min_s", "warm_up", "sustained", "wait")
+    least = {**dict.fromkeys(counts, 1), **dict.fromkeys(amounts, 0)}
     problems: list[ToolkitError] = []
     for name, at_least in least.items():
         value = getattr(arguments, name)
@@ -108,6 +109,7 @@ def _protocol(arguments: argparse.Namespace) -> TimingProtocol:
         rounds=arguments.rounds,
         min_runs=arguments.min_runs,
         min_s=arguments.min_s,
+        warm_up_s=arguments.warm_up,
         sustained_min=arguments.sustained,
         input_px=size,
         tuned=arguments.tune,
