@@ -6,6 +6,8 @@ Only the clock is not real: whether INT8 is packed must not depend on what else 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import hashlib
 import io
 import os
@@ -100,27 +102,34 @@ _RECIPE = {
 }
 
 
-def make(build: Build, root: Path | None = None) -> Made:
+def make(build: Build) -> Made:
     """The bundle of a build, made once per content of toolkit, tests and build."""
-    root = root or Path(tempfile.gettempdir()) / f"edgesr-seeded-{os.getuid()}"
+    root = Path(os.environ.get("EDGESR_SEEDED") or _default_root())
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = root / f"{build.name}-{_key(build)}"
-    made = Made(
+    with (root / f"{build.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of tests that run side by side
+        if not (folder / "done").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            _run(build, folder)
+            (folder / "done").touch()
+    return Made(
         build=build,
         bundle=folder / "out" / _stem(build) / build.target,
         network=folder / f"{_stem(build)}.onnx",
         pictures=folder / "validation",
     )
-    if not (folder / "done").is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        _run(build, folder)
-        (folder / "done").touch()
-    return made
+
+
+def _default_root() -> str:
+    return f"{tempfile.gettempdir()}/edgesr-seeded-{os.getuid()}"
 
 
 def _stem(build: Build) -> str:
     return build.kind.name
 
 
+@functools.cache
 def _key(build: Build) -> str:
     """Changes with the build, the toolkit's sources and how builds are made here."""
     package = Path(main.__code__.co_filename).parent

@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from seeded.builds import Build, Made
-from toolkit.errors import ToolkitError
+from toolkit.errors import Problems, ToolkitError
 from toolkit.report import Verdict
 
 # A file is judged by what comes first: behind a wrong picture nothing else can be right.
@@ -64,10 +64,6 @@ class Finding:
     stage: str
     said: str
 
-    @property
-    def caught(self) -> bool:
-        return bool(self.stage)
-
 
 def find(case: Case, fault: Fault | None = None) -> tuple[Finding, tuple[Verdict, ...]]:
     """Ask the product, and read its answer: the failed gate of the earliest stage, or the error.
@@ -77,8 +73,9 @@ def find(case: Case, fault: Fault | None = None) -> tuple[Finding, tuple[Verdict
     try:
         verdicts = tuple(case.ask(case))
     except ToolkitError as problem:
-        said = f"{type(problem).__name__}: {problem.problem}"
-        is_about_it = fault is not None and fault.error and fault.error in problem.problem
+        first = problem.problems[0] if isinstance(problem, Problems) else problem
+        said = f"{type(problem).__name__}: {first.problem}"
+        is_about_it = fault is not None and fault.error and fault.error in first.problem
         return Finding(stage=fault.stage if is_about_it else "", said=said), ()
     failed = [v for v in verdicts if not v.passed]
     if not failed:
@@ -119,8 +116,8 @@ def is_least(verdict: Verdict) -> bool:
 def words(verdict: Verdict) -> str:
     """A gate in a cell of the table."""
     sign = "of" if verdict.passed else (">" if verdict.value > verdict.limit else "<")
-    note = "" if verdict.value == verdict.value else " (no number)"
-    return f"{verdict.gate} {verdict.value:.4g} {sign} {verdict.limit:.4g} {verdict.unit}{note}"
+    said = f"{verdict.gate} {verdict.value:.4g} {sign} {verdict.limit:.4g} {verdict.unit}"
+    return said if verdict.passed or not verdict.note else f"{said}: {verdict.note}"
 
 
 def validate(case: Case) -> Sequence[Verdict]:

@@ -52,8 +52,7 @@ def _of(file: dict[str, Any]) -> list[Verdict]:
         verdicts.append(
             Verdict(
                 gate="stable", file=file["file"], value=len(reasons), limit=0,
-                unit=f"reasons: {'; '.join(reasons)}" if reasons else "reasons",
-                passed=file["stability"]["is_stable"],
+                unit="reasons", passed=file["stability"]["is_stable"], note="; ".join(reasons),
             )
         )  # fmt: skip
     return verdicts
@@ -153,7 +152,7 @@ def _with_other_layer(made: Made, folder: Path) -> Path:
     """The bundle's files with one bias lost."""
     bundle = repack.copied(made.bundle, folder / "wrong")
     change = tflite_edits.edited(tflite_edits.lose_bias)
-    return repack.changed(bundle, change, only=".tflite")
+    return repack.changed(bundle, change, None, only=".tflite")
 
 
 def _last_week(made: Made, folder: Path) -> Path:

@@ -29,7 +29,8 @@ def in_file(change: repack.Change, only: str = "") -> Callable[[Made, Path], Any
 
     @contextlib.contextmanager
     def put_in(made: Made, folder: Path) -> Iterator[Case]:
-        bundle = repack.changed(repack.copied(made.bundle, folder), change, only=only)
+        copy = repack.copied(made.bundle, folder)
+        bundle = repack.changed(copy, change, made.pictures, only=only)
         yield Case(made=made, bundle=bundle, ask=validate)
 
     return put_in
@@ -48,7 +49,9 @@ def _bfloat16(made: Made, folder: Path) -> Iterator[Case]:
     """What OpenVINO does by itself on this CPU: nobody asks it for float32."""
     hints = "toolkit.runner.runtimes.openvino.HINTS"
     with patched((hints, {"float32": "bf16", "int8": "f32", "bfloat16": "bf16"})):
-        yield Case(made=made, bundle=repack.copied(made.bundle, folder), ask=validate)
+        copy = repack.copied(made.bundle, folder)
+        bundle = repack.changed(copy, lambda path, entry: None, made.pictures)
+        yield Case(made=made, bundle=bundle, ask=validate)
 
 
 def _no_bfloat16() -> str:

@@ -1,14 +1,16 @@
 """A bundle packed once more after something in it was changed, as whoever changed it would.
 
-Every digest is stated again, and golden outputs are taken from the changed files: a converter with
-a fault packs what its own file gives. What is wrong is then in the picture alone.
+Every digest is stated again, and golden outputs and the report's figures are taken from the changed
+files: a converter with a fault packs what its own file gives. What is wrong is then in the picture
+alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ import numpy as np
 from toolkit import plugins
 from toolkit.bundle.manifest import MANIFEST, REPORT, stated
 from toolkit.bundle.report_file import json_bytes
-from toolkit.contracts import Artefact
+from toolkit.contracts import Artefact, Tensor
 from toolkit.digest import sha256_json
-from toolkit.model.contract import io_contract
+from toolkit.images.decode import read_rgb
+from toolkit.metrics.protocol import score_image
+from toolkit.model.contract import IoContract, io_contract
 
+Run = Callable[[Tensor], Tensor]
 Change = Callable[[Path, dict[str, Any]], None]  # the file, its entry in the manifest
 
 
@@ -31,30 +36,58 @@ def copied(bundle: Path, folder: Path) -> Path:
     return place
 
 
-def changed(bundle: Path, change: Change, *, only: str = "", golden: bool = True) -> Path:
-    """Change the files whose names end in `only` where they lie, and pack again."""
+def changed(bundle: Path, change: Change, pictures: Path | None, *, only: str = "") -> Path:
+    """Change the files whose names end in `only` where they lie, and pack again.
+
+    pictures: what the report's figures are taken on; None: the files are only to be run.
+    """
     manifest = json.loads((bundle / MANIFEST).read_bytes())
     for entry in manifest["files"]:
         if entry["name"].endswith(only):
             change(bundle / entry["name"], entry)
-            if golden:
-                _take_golden(bundle, entry)
+            with _opened(bundle, entry) as (contract, run):
+                _take_golden(bundle, entry, run)
+                if pictures is not None:
+                    _take_figures(bundle, entry, pictures, contract, run)
     restate(bundle, manifest)
     return bundle
 
 
-def _take_golden(bundle: Path, entry: dict[str, Any]) -> None:
+@contextlib.contextmanager
+def _opened(bundle: Path, entry: dict[str, Any]) -> Iterator[tuple[IoContract, Run]]:
+    contract = io_contract(entry["contract"])
     artefact = Artefact(
         path=bundle / entry["name"],
         backend=entry["backend"],
         precision=entry["precision"],
-        contract=io_contract(entry["contract"]),
+        contract=contract,
     )
     session = plugins.load("backends", artefact.backend).open(artefact, threads=1)
+    try:
+        yield contract, session.run
+    finally:
+        session.close()
+
+
+def _take_golden(bundle: Path, entry: dict[str, Any], run: Run) -> None:
     for vector in entry["golden"]:
         given = np.load(bundle / vector["input"]["name"])
-        np.save(bundle / vector["output"]["name"], session.run(given))
-    session.close()
+        np.save(bundle / vector["output"]["name"], run(given))
+
+
+def _take_figures(
+    bundle: Path, entry: dict[str, Any], pictures: Path, contract: IoContract, run: Run
+) -> None:
+    """PSNR and SSIM of every picture, as the run that packed the file reports them."""
+    found = []
+    for path in sorted(pictures.iterdir()):
+        figures = score_image(read_rgb(path), contract, run)
+        found.append({"name": path.name, "psnr_db": figures.psnr_db, "ssim": figures.ssim})
+    report = json.loads((bundle / REPORT).read_bytes())
+    for file in report["files"]:
+        if (file["file"], file["precision"]) == (entry["name"], entry["precision"]):
+            file["images"] = found
+    (bundle / REPORT).write_bytes(json_bytes(report))
 
 
 def restate(bundle: Path, manifest: dict[str, Any], *, report: bool = True) -> None:

@@ -8,10 +8,10 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from seeded.builds import Build, make
-from seeded.case import Case, Fault, distance, find, validate, words
+from seeded.case import Case, Fault, Finding, distance, find, validate, words
 from seeded.device import board
 
 T = TypeVar("T")
@@ -33,16 +33,21 @@ def fault_row(fault: Fault) -> Row:
     if lacks := fault.lacks():
         cells = (fault.name, fault.where, fault.stage, lacks, "not tried")
         return Row(cells=cells, is_well=None)
-    with tempfile.TemporaryDirectory(prefix="edgesr-fault-") as folder:
-        made = make(fault.build)
-        with fault.put_in(made, Path(folder)) as case:
-            found, _ = find(case, fault)
+    found = tried(fault)
     verdict = "yes" if found.stage == fault.stage else "NO"
-    if found.caught and found.stage != fault.stage:
+    if found.stage and found.stage != fault.stage:
         verdict = f"NO, at {found.stage}"
     said = textwrap.shorten(found.said, MOST_SAID, placeholder=" ...")
     cells = (fault.name, fault.where, fault.stage, said, verdict)
     return Row(cells=cells, is_well=found.stage == fault.stage)
+
+
+def tried(fault: Fault) -> Finding:
+    """What the product says of a good build with the fault in it."""
+    with tempfile.TemporaryDirectory(prefix="edgesr-fault-") as folder:
+        made = make(fault.build)
+        with fault.put_in(made, Path(folder)) as case:
+            return find(case, fault)[0]
 
 
 def good_row(build: Build) -> Row:
@@ -51,7 +56,7 @@ def good_row(build: Build) -> Row:
     with tempfile.TemporaryDirectory(prefix="edgesr-good-") as folder, board(Path(folder)) as url:
         case = Case(made=made, bundle=made.bundle, ask=validate, more={"device": url})
         found, verdicts = find(case)
-    if not verdicts or any(not v.passed for v in verdicts):
+    if found.stage or not verdicts:
         return Row(cells=(build.name, str(len(verdicts)), found.said, "ALARM"), is_well=False)
     nearest = max(verdicts, key=distance)
     cells = (build.name, str(len(verdicts)), words(nearest), "quiet")
@@ -67,10 +72,20 @@ def printed(head: Sequence[str], things: Sequence[T], row_of: Callable[[T], Row]
     print(_line(head, widths), _line(["-" * w for w in widths], widths), sep="\n", flush=True)
     rows = []
     for thing in things:
-        rows.append(row_of(thing))
+        rows.append(_sure(thing, row_of, len(head)))
         print(_line(rows[-1].cells, widths), flush=True)
     print()
     return rows
+
+
+def _sure(thing: Any, row_of: Callable[[Any], Row], columns: int) -> Row:
+    """The row; where our own code breaks, a row that says so: the others are still tried."""
+    try:
+        return row_of(thing)
+    except Exception as broken:
+        said = f"{type(broken).__name__}: {str(broken)[:MOST_SAID]}"
+        cells = [thing.name, *[""] * (columns - 3), said, "BROKEN"]
+        return Row(cells=tuple(cells), is_well=False)
 
 
 def _widths(columns: int, width: int) -> list[int]:
