@@ -137,6 +137,7 @@ def test_files_are_checked_without_sha256sum(device, artefact, tmp_path, without
 
 
 def test_a_device_that_cannot_hash_is_sent_nothing(device, artefact, tmp_path):
+    device.forget()
     path = programs(tmp_path / "bin", "sha256sum", "openssl")
     device.fault(f"PATH={path}; export PATH; EDGESR_PYTHON=\n")
     failed = pytest.raises(EnvironmentFailure, match="nothing to check a file with")
@@ -167,6 +168,7 @@ def test_a_device_without_the_runtime_is_told_what_to_install(device, artefact):
 
 
 def test_no_room_is_seen_before_anything_is_sent(device, artefact, tmp_path):
+    device.forget()
     path = Path(programs(tmp_path / "bin", "df"))
     (path / "df").write_text("#!/bin/sh\necho Filesystem\necho /dev/card 9999 8000 999 90% /\n")
     (path / "df").chmod(0o755)
@@ -178,6 +180,7 @@ def test_no_room_is_seen_before_anything_is_sent(device, artefact, tmp_path):
 
 
 def test_a_disk_that_fills_up_in_the_middle(device, artefact):
+    device.forget()
     device.fault_when(IS_PUSH, "ulimit -f 2")  # the kernel stops writers above so many blocks
     failure = failing(device, artefact)
     assert failure.problem.startswith("the device could not write `edgesr-runner.pyz`")
@@ -185,6 +188,7 @@ def test_a_disk_that_fills_up_in_the_middle(device, artefact):
 
 
 def test_bytes_that_arrive_changed_are_sent_once_more(device, artefact):
+    device.forget()
     flag = device.server.folder / "flag-changed"
     spoil = 'sed s/toolkit/toolbox/ | sh -c "$SSH_ORIGINAL_COMMAND"; exit $?'
     device.fault_when(IS_PUSH, f"if mkdir {flag} 2>/dev/null; then {spoil}; fi")
@@ -192,13 +196,14 @@ def test_bytes_that_arrive_changed_are_sent_once_more(device, artefact):
     with open_board(device.url, say=said.append) as board:
         assert execute_tiny(board, artefact)["error"] is None
     assert [line.endswith("arrived changed; sending it again") for line in said].count(True) == 1
-    device.reset()
+    device.forget()
     device.fault_when(IS_PUSH, spoil)
     failure = failing(device, artefact, SecurityError)
     assert "arrived changed, twice" in failure.problem and failure.exit_code == 5
 
 
 def test_a_link_lost_while_sending_is_opened_again(device, artefact):
+    device.forget()
     flag = device.server.folder / "flag-lost"
     lost = f'head -c 3000 | sh -c "$SSH_ORIGINAL_COMMAND"; {CUT_LINK}'
     device.fault_when(IS_PUSH, f"if mkdir {flag} 2>/dev/null; then {lost}; fi")
@@ -210,6 +215,7 @@ def test_a_link_lost_while_sending_is_opened_again(device, artefact):
 
 
 def test_a_link_lost_at_every_sending_is_given_up(device, artefact):
+    device.forget()
     device.fault_when(IS_PUSH, f'head -c 3000 | sh -c "$SSH_ORIGINAL_COMMAND"; {CUT_LINK}')
     failure = failing(device, artefact, LinkLost)
     assert failure.exit_code == 3 and device.server.kept() == []
