@@ -18,7 +18,7 @@ from toolkit.measure.words import plain
 from toolkit.spec.read_recipe import read_recipe
 
 AT_ONCE = 8  # devices that are asked side by side
-_FORGET = 'rm -rf "${root:?}/files" "${root:?}/jobs"\n'
+_FORGET = 'rm -rf "${root:?}/files" "${root:?}/jobs" "${root:?}/engines"\n'
 
 
 @dataclass(frozen=True, kw_only=True)

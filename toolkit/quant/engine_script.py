@@ -15,7 +15,8 @@ SCRIPT = Template(r"""#!/usr/bin/env bash
 # Builds TensorRT engines from the ONNX files beside this script. Run it on the board itself: an
 # engine works only with the GPU and the TensorRT release that built it, so never copy one.
 # Needs trtexec of TensorRT 10 or 11 (JetPack 6 or 7). Usage: ./build_engine.sh [OUTPUT_FOLDER]
-# OPT_SHAPE=HxW and MAX_SHAPE=HxW set the size profile of files with free sizes.
+# OPT_SHAPE=HxW and MAX_SHAPE=HxW set the size profile of files with free sizes; KEEP_ENGINES=yes
+# builds only what is not there yet.
 set -euo pipefail
 
 here="$$(cd -- "$$(dirname -- "$${BASH_SOURCE[0]}")" && pwd)"
@@ -78,9 +79,14 @@ build() {
     shapes+=("--optShapes=$$2:1x$${3}x$${OPT_SHAPE:-$usual}")
     shapes+=("--maxShapes=$$2:1x$${3}x$${MAX_SHAPE:-$largest}")
   fi
+  if [[ -n "$${KEEP_ENGINES:-}" && -e "$$engine" ]]; then
+    printf 'kept %s\n' "$$engine"
+    return
+  fi
   printf 'building %s\n' "$$engine"
+  # detailed: the engine keeps the precision of each layer, so that it can be looked at later
   "$$trtexec" --onnx="$$here/$$1" --saveEngine="$$engine.part" --skipInference \
-    "$${typing[@]}" "$${shapes[@]}"
+    --profilingVerbosity=detailed "$${typing[@]}" "$${shapes[@]}"
   mv -f -- "$$engine.part" "$$engine"
 }
 
