@@ -20,6 +20,7 @@ from toolkit.benchmark import (
 )
 from toolkit.bundle.manifest import Golden
 from toolkit.contracts import Artefact
+from toolkit.measure.probe import Probe
 from toolkit.model.contract import ImageContract, IoContract, TensorSpec
 
 DEVICE = Device(
@@ -111,6 +112,18 @@ class ScriptedBoard:
         self.device = replace(DEVICE, is_emulated=is_emulated)
         self.url = DEVICE.url
         self.is_emulated = is_emulated
+        self.probe = Probe(
+            device=self.device,
+            root="/home/pi/.cache/edgesr",
+            user="pi",
+            hash="sha256sum",
+            free_mb=1000.0,
+            is_writable=True,
+            has_timeout=True,
+            python="/usr/bin/python3",
+            python_version=(3, 11, 2),
+            packages={"numpy": "2.4.6", "onnxruntime": "1.31.1", "openvino": "2026.4.1"},
+        )
         self.jobs: list[Mapping[str, Any]] = []
         self._answers = answers
 

@@ -247,3 +247,92 @@ def test_energy_is_of_a_counter_in_every_round_or_not_at_all(tmp_path):
     board = ScriptedBoard(lambda job: {"energy_j_per_frame": next(counted)})
     found = measured(board, tmp_path, names=FILES[:1]).files[0]
     assert found.energy_j_per_frame is None
+
+
+def vendor(monkeypatch, answers=lambda job: {}, *, name="benchmark_model"):
+    """The vendor's program, scripted; returns what it was asked."""
+    asked = []
+
+    def time_file(board, artefact, protocol, *, timeout_s, golden=(), operators=True):
+        asked.append({"golden": len(golden), "operators": operators, "timeout_s": timeout_s,
+                      "warm_up_s": protocol.warm_up_s})  # fmt: skip
+        stated = {"runs": 50, "average": 7.5, "p90": 8.0}
+        answer = {"schema": 1, "runtime": {"name": name, "version": ""}, "tool": name,
+                  "sha256": sha256_file(artefact.path), "load_ms": 9.0, "first_ms": 8.5,
+                  "samples_ns": [], "stated_ms": stated, "golden": None, "units": []}  # fmt: skip
+        return {**answer, **answers(asked)}
+
+    monkeypatch.setattr("toolkit.measure.vendor.available", lambda board, artefact: name)
+    monkeypatch.setattr("toolkit.measure.vendor.time_file", time_file)
+    return asked
+
+
+def without_python(board):
+    board.probe = replace(board.probe, python="")
+    return board
+
+
+def test_the_runner_is_taken_wherever_it_has_the_files_own_runtime(tmp_path, monkeypatch):
+    asked = vendor(monkeypatch)
+    assert measured(ScriptedBoard(), tmp_path).files[0].tool == "runner"
+    assert asked == []
+
+
+def test_without_python_the_vendors_program_states_times_but_no_samples(tmp_path, monkeypatch):
+    asked = vendor(monkeypatch)
+    board = without_python(ScriptedBoard())
+    protocol = replace(PROTOCOL, sustained_min=1.0)
+    found = measured(board, tmp_path, names=FILES[:1], protocol=protocol).files[0]
+    assert board.jobs == []
+    assert (found.tool, found.samples_ns, len(found.stated_ms)) == ("benchmark_model", (), 3)
+    assert found.load_ms == (9, 9, 9)
+    assert found.stability.reasons == (
+        "benchmark_model gives no samples: nothing is known of drift and outliers",
+    )
+    assert [one["operators"] for one in asked] == [True, False, False]
+    assert [one["warm_up_s"] for one in asked] == [61, 1, 1]
+    assert all(one["timeout_s"] > one["warm_up_s"] + 120 for one in asked)
+
+
+def test_the_vendors_program_asked_for_beside_a_runner_has_its_numbers_checked(
+    tmp_path, monkeypatch
+):
+    asked = vendor(monkeypatch)
+    board = ScriptedBoard()
+    artefacts = [artefact(tmp_path, FILES[0])]
+    result = bench(
+        board, artefacts, [golden(FILES[0])], PROTOCOL,
+        bundle="tiny", target="pi", say=lambda line: None, tool="vendor",
+    )  # fmt: skip
+    assert turns(board) == [(FILES[0], True, False)]
+    assert result.files[0].golden.passed
+    assert [one["golden"] for one in asked] == [0, 0, 0]
+
+
+def engine(folder):
+    return replace(artefact(folder), backend="tensorrt")
+
+
+def test_an_engine_checks_its_own_numbers_and_is_not_timed_where_they_differ(tmp_path, monkeypatch):
+    check = {"vectors": 1, "worst": 9.0, "tolerance": 1.0, "within_share": 0.5, "equal_share": 0}
+    asked = vendor(monkeypatch, lambda job: {"golden": check, "samples_ns": [5]}, name="trtexec")
+    board = ScriptedBoard()
+    result = bench(
+        board, [engine(tmp_path)], [golden()], PROTOCOL,
+        bundle="tiny", target="orin", say=lambda line: None,
+    )  # fmt: skip
+    (found,) = result.files
+    assert [one["golden"] for one in asked] == [1]
+    assert golden_failed(found)
+    assert (found.samples_ns, found.stated_ms, found.tool) == ((), (), "trtexec")
+    assert board.jobs == []  # ONNX Runtime in TensorRT's place would check another program
+
+
+def test_where_no_vendors_program_is_the_runner_stands_in(tmp_path, monkeypatch):
+    vendor(monkeypatch, name="")
+    result = bench(
+        ScriptedBoard(), [engine(tmp_path)], [golden()], PROTOCOL,
+        bundle="tiny", target="orin", say=lambda line: None,
+    )  # fmt: skip
+    assert result.files[0].tool == "runner"
+    assert result.files[0].runtime.startswith("onnxruntime")

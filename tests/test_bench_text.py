@@ -82,6 +82,20 @@ def test_percentiles_that_are_not_known_say_what_they_need():
     assert "- too few runs to know: p95 needs 59, p99 needs 459" in text
 
 
+def test_what_a_program_states_is_said_to_be_its_own_word():
+    stated = tuple({"runs": 50.0, "average": 7.0 + at, "p90": 8.0 + at} for at in range(3))
+    file = timing((), stated_ms=stated, tool="benchmark_model", load_ms=(1.0,), golden=None)
+    text = bench_text(result(file), width=80, colour=False)
+    assert "by benchmark_model" in text
+    assert "  stated    average 8.00 ms, p90 9.00 ms; 150 runs (all stated by" in text
+    assert "not checked: no golden vectors, or none that this tool checks" in text
+
+
+def test_a_stand_in_for_tensorrt_is_said():
+    text = bench_text(result(replace(INT8, backend="tensorrt")), width=80, colour=False)
+    assert "ONNX Runtime ran it in TensorRT's place" in text
+
+
 def test_names_cannot_drive_the_terminal():
     hostile = replace(INT8, file="a\x1b[2Jb", runtime="x\x07")
     device = replace(DEVICE, name="\x1b]0;x", cpu="\x1b[31m")

@@ -93,6 +93,9 @@ class FileTiming:
     stability: Stability
     units: tuple[UnitUse, ...]
     conditions: tuple[Mapping[str, Any], ...]  # before, during, after; one per round
+    # What a vendor's program states of its runs where it gives no samples, one per round: `runs`,
+    # and in ms `average`, `min`, `max`, `p50`, `p90`, each only where it is stated.
+    stated_ms: tuple[Mapping[str, float], ...] = ()
     problem: str = ""  # why it was not timed, a sentence without a full stop; "" where it was
 
 

@@ -29,6 +29,7 @@ class Answer:
     load_ms: float | None
     first_ms: float | None
     samples_ns: tuple[int, ...]
+    stated_ms: Mapping[str, float]  # what a vendor's program states where it gives no samples
     peak_memory_mb: float | None
     energy_j_per_frame: float | None
     units: tuple[UnitUse, ...]
@@ -61,6 +62,7 @@ def _answer(value: Mapping[str, Any], vectors: Sequence[Golden]) -> Answer:
         load_ms=_amount(value.get("load_ms")),
         first_ms=_amount(value.get("first_ms")),
         samples_ns=_samples(value.get("samples_ns") or []),
+        stated_ms=_stated(value.get("stated_ms") or {}),
         peak_memory_mb=_amount(value.get("peak_memory_mb")),
         energy_j_per_frame=_amount(value.get("energy_j_per_frame")),
         units=tuple(_unit(unit) for unit in (value.get("units") or [])[:MOST_ENTRIES]),
@@ -94,6 +96,11 @@ def _samples(values: Any) -> tuple[int, ...]:
         if type(sample) is not int or not 0 < sample < LONGEST_NS:
             raise ValueError(f"a sample of {sample!a} ns")
     return tuple(values)
+
+
+def _stated(values: Mapping[str, Any]) -> dict[str, float]:
+    known = ((_word(name), _amount(value)) for name, value in values.items())
+    return {name: value for name, value in known if value is not None}
 
 
 def _unit(value: Mapping[str, Any]) -> UnitUse:

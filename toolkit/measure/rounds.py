@@ -8,29 +8,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolkit import __version__
 from toolkit.benchmark import Benchmark, FileTiming, Stability, TimingProtocol
 from toolkit.bundle.manifest import Golden
 from toolkit.contracts import Artefact
-from toolkit.errors import EnvironmentFailure, LinkLost, SecurityError, raise_all
+from toolkit.errors import EnvironmentFailure, LinkLost, raise_all
 from toolkit.latency import all_samples, percentile_ms
-from toolkit.measure.reading import Answer, read_answer
+from toolkit.measure.asking import RUNNER, ask_numbers, ask_times, has_runner, tool_for
+from toolkit.measure.reading import Answer
 from toolkit.measure.stability import stability
-from toolkit.measure.subject import Subject, digest_of, numbers_job, subject_of, time_job
+from toolkit.measure.subject import Subject, digest_of, subject_of
 
 if TYPE_CHECKING:
     from toolkit.measure.board import Board
 
-ANSWER_S = 30.0  # that the host waits longer than the runner lets itself live
 GOLDEN_FAILED = "its golden vectors do not hold on the device, so it was not timed"
 NO_TIMES: Mapping[str, Any] = {
     "samples_ns": (), "load_ms": (), "first_ms": (), "peak_memory_mb": (), "conditions": (),
-    "energy_j_per_frame": None,
+    "energy_j_per_frame": None, "stated_ms": (),
 }  # fmt: skip
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 def bench(
@@ -50,6 +51,8 @@ def bench(
     first. In each round every file is timed in a fresh process: drift hits all alike, and load
     time, first inference and peak memory are known as often as there are rounds. Sustained load
     heats each file's own way: then all rounds of one file come before the next file.
+    `tool` is "runner", "vendor" (`trtexec`, `benchmark_model`, `benchmark_app`), or "auto": the
+    runner wherever it has the file's own runtime, else the vendor's program.
     An emulated device is asked for numbers alone.
     A file that the device cannot run says so in `problem`; the others are timed.
     Raises SecurityError where the device ran other bytes, LinkLost where it went away, and the
@@ -58,7 +61,11 @@ def bench(
     failures: list[EnvironmentFailure] = []
     with tempfile.TemporaryDirectory(prefix="edgesr-bench-") as folder:
         subjects = [subject_of(a, golden, protocol, Path(folder)) for a in artefacts]
-        timings = [_numbers(board, subject, protocol, failures) for subject in subjects]
+        tools = [tool_for(board, subject, tool) for subject in subjects]
+        timings = [
+            _numbers(board, subject, protocol, who, failures)
+            for subject, who in zip(subjects, tools, strict=True)
+        ]
         for timing in timings:
             say(f"{timing.file}: {numbers_words(timing)}")
         if not board.is_emulated:
@@ -97,35 +104,20 @@ def _were_tuned(timings: Sequence[FileTiming]) -> bool:
     return all(one["tuned"] for timing in timings for one in timing.conditions)
 
 
-def _ask(board: Board, subject: Subject, job: Mapping[str, Any]) -> Answer:
-    """One process on the device. Raises SecurityError where it did not run the bytes meant."""
-    value = board.execute(job, subject.files, timeout_s=job["expires_s"] + ANSWER_S)
-    answer = read_answer(value, subject.vectors if job["golden"] else (), where=board.url)
-    if answer.sha256 != job["sha256"]:
-        raise SecurityError(
-            f"the device did not run `{subject.name}` as it lies here: "
-            f"SHA-256 {answer.sha256 or 'is not stated'}",
-            where=board.url,
-            hint="`edgesr devices --clean` removes every file from the device; measure again",
-        )
-    if job["time"] and not answer.samples_ns:
-        raise EnvironmentFailure("the device sent no samples", where=board.url)
-    return answer
-
-
 def _numbers(
     board: Board,
     subject: Subject,
     protocol: TimingProtocol,
+    tool: str,
     failures: list[EnvironmentFailure],
 ) -> FileTiming:
-    """Golden vectors of one file; no times yet."""
+    """Golden vectors of one file by the runner, where it can run the file; no times yet."""
     timing = FileTiming(
         file=subject.name,
         digest=digest_of(subject.digests),
         backend=subject.artefact.backend,
         precision=subject.artefact.precision,
-        tool="runner",
+        tool=tool,
         runtime="",
         height_px=subject.height_px,
         width_px=subject.width_px,
@@ -134,16 +126,22 @@ def _numbers(
         units=(),
         **NO_TIMES,
     )
-    job = numbers_job(subject, protocol, is_emulated=board.is_emulated)
+    if tool != RUNNER and not has_runner(board, subject):
+        return timing
     try:
-        answer = _ask(board, subject, job)
+        answer = ask_numbers(board, subject, protocol)
     except LinkLost:
         raise
     except EnvironmentFailure as failure:
         failures.append(failure)
         return replace(timing, problem=failure.problem)
-    found = replace(timing, runtime=answer.runtime, golden=answer.golden)
-    return replace(found, problem=GOLDEN_FAILED if golden_failed(found) else "")
+    return checked(replace(timing, runtime=answer.runtime, golden=answer.golden))
+
+
+def checked(timing: FileTiming) -> FileTiming:
+    """The file without times and with its problem where its golden vectors do not hold."""
+    failed = {**NO_TIMES, "problem": GOLDEN_FAILED}
+    return replace(timing, **failed) if golden_failed(timing) else timing
 
 
 def _turns(count: int, protocol: TimingProtocol) -> Iterator[tuple[int, int]]:
@@ -171,9 +169,12 @@ def _time_all(
         sustained_s = 60 * protocol.sustained_min if at == 0 else 0.0
         if sustained_s:
             say(f"{timing.file}: {protocol.sustained_min:g} min of load before the clock")
-        job = time_job(subjects[file], protocol, sustained_s=sustained_s, operators=at == 0)
         try:
-            timings[file] = with_round(timing, _ask(board, subjects[file], job))
+            answer = ask_times(
+                board, subjects[file], protocol, timing.tool,
+                is_first=at == 0, sustained_s=sustained_s, golden=at == 0 and timing.golden is None,
+            )  # fmt: skip
+            timings[file] = checked(with_round(timing, answer))
         except LinkLost:
             raise
         except EnvironmentFailure as failure:
@@ -188,7 +189,10 @@ def with_round(timing: FileTiming, answer: Answer) -> FileTiming:
     """The file with one more round."""
     return replace(
         timing,
-        samples_ns=(*timing.samples_ns, answer.samples_ns),
+        runtime=timing.runtime or answer.runtime,
+        golden=timing.golden or answer.golden,
+        samples_ns=(*timing.samples_ns, *_known(answer.samples_ns or None)),
+        stated_ms=(*timing.stated_ms, *_known(answer.stated_ms or None)),
         load_ms=(*timing.load_ms, *_known(answer.load_ms)),
         first_ms=(*timing.first_ms, *_known(answer.first_ms)),
         peak_memory_mb=(*timing.peak_memory_mb, *_known(answer.peak_memory_mb)),
@@ -198,7 +202,7 @@ def with_round(timing: FileTiming, answer: Answer) -> FileTiming:
     )
 
 
-def _known(value: float | None) -> tuple[float, ...]:
+def _known(value: T | None) -> tuple[T, ...]:
     return () if value is None else (value,)
 
 
@@ -215,8 +219,10 @@ def _turn_words(timing: FileTiming, at: int, protocol: TimingProtocol, left_s: f
     if timing.problem:
         return f"{timing.file}: {timing.problem}"
     samples = all_samples(timing)
-    left = f", about {left_s:.0f} s left" if left_s >= 1 else ""
-    return (
-        f"{timing.file}: round {at + 1} of {protocol.rounds}, "
-        f"p50 {percentile_ms(samples, 50):.2f} ms of {len(samples)} runs{left}"
+    taken = (
+        f"p50 {percentile_ms(samples, 50):.2f} ms of {len(samples)} runs"
+        if samples
+        else f"done by {timing.tool}"
     )
+    left = f", about {left_s:.0f} s left" if left_s >= 1 else ""
+    return f"{timing.file}: round {at + 1} of {protocol.rounds}, {taken}{left}"

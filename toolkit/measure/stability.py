@@ -34,7 +34,8 @@ Conditions = Mapping[str, Any]
 def stability(timing: FileTiming, protocol: TimingProtocol) -> Stability:
     """Every reason to distrust one file's samples. A file that was not timed has none."""
     if not all_samples(timing):
-        return Stability(is_stable=True)
+        blind = (f"{timing.tool} gives no samples: nothing is known of drift and outliers",)
+        return Stability(is_stable=not timing.stated_ms, reasons=blind if timing.stated_ms else ())
     reasons = (
         *_too_few(timing, protocol),
         *_drift(timing),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from toolkit.benchmark import Benchmark, Device, FileTiming, UnitUse
@@ -125,6 +126,14 @@ def _facts(timing: FileTiming, ratio: SpeedUp | None) -> Iterator[tuple[str, str
         )
     elif not timing.problem:
         yield "numbers", "not checked: no golden vectors, or none that this tool checks", YELLOW
+    if timing.backend == "tensorrt" and timing.runtime.startswith("onnxruntime"):
+        yield (
+            "stand-in",
+            "ONNX Runtime ran it in TensorRT's place; an engine's time differs",
+            YELLOW,
+        )
+    if timing.stated_ms:
+        yield "stated", stated_words(timing), ""
     if timing.units:
         yield "ran on", "; ".join(unit_words(unit) for unit in timing.units), ""
     if ratio is not None:
@@ -134,6 +143,15 @@ def _facts(timing: FileTiming, ratio: SpeedUp | None) -> Iterator[tuple[str, str
         yield "energy", f"{timing.energy_j_per_frame * 1000:.3g} mJ per frame", ""
     for reason in timing.stability.reasons:
         yield "UNSTABLE", reason, YELLOW
+
+
+def stated_words(timing: FileTiming) -> str:
+    """What a vendor's program states of its own runs; the median where rounds differ."""
+    keys = dict.fromkeys(key for one in timing.stated_ms for key in one if key != "runs")
+    middle = {key: median(one[key] for one in timing.stated_ms if key in one) for key in keys}
+    runs = sum(int(one.get("runs", 0)) for one in timing.stated_ms)
+    told = ", ".join(f"{key} {ms(value)} ms" for key, value in middle.items())
+    return f"{told}; {runs} runs (all stated by {timing.tool}, median of the rounds)"
 
 
 def unit_words(unit: UnitUse) -> str:
