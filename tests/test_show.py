@@ -308,11 +308,20 @@ def test_crops_compare_like_with_like(planes):
         worst_crops(planes, planes, {k: v[:-1] for k, v in planes.items()}, 1, 8)
 
 
-def test_amplification_never_clips(planes):
+def test_amplification_shows_the_difference_without_clipping_it(planes):
     assert amplification(crops_of(planes, a=(0, 0, 1))) == 32
     assert amplification(crops_of(planes, a=(0, 0, 8))) == 16
     assert amplification(crops_of(planes, a=(0, 0, 55))) == 4
     assert amplification([]) == 32
+
+
+def test_one_bad_pixel_does_not_leave_the_rest_black():
+    flat = np.full((40, 40), 100, np.uint8)
+    other = flat + np.uint8(7)
+    other[0, 0] += 140
+    assert amplification(worst_crops({"x": flat}, {"x": flat}, {"x": other}, 1, 40)) == 32
+    other[:2] += 100
+    assert amplification(worst_crops({"x": flat}, {"x": flat}, {"x": other}, 1, 40)) == 2
 
 
 def test_a_runtime_that_is_not_at_hand_is_said_to_be_stood_in_for():

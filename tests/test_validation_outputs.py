@@ -15,7 +15,7 @@ from toolkit.errors import EnvironmentFailure
 from toolkit.report import Verdict
 from toolkit.show.junit import junit_text
 from toolkit.show.validation_csv import COLUMNS, cell, csv_text
-from toolkit.show.validation_rows import answers, checks, share_text
+from toolkit.show.validation_rows import answers, checks, gate_sentence, held_text, share_text
 from toolkit.show.validation_text import validation_text
 from toolkit.show.written import write_text
 from toolkit.validation import Budget, Interval
@@ -96,6 +96,29 @@ def test_a_check_shows_the_file_that_is_nearest_to_its_limit():
 )
 def test_a_share_is_never_rounded_up(share, text):
     assert share_text(share) == text
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "limit", "unit", "text", "words"),
+    [
+        ("digest", 0, 0, "files", "none allowed",
+         "a.onnx is not what its manifest says: none, none allowed"),
+        ("digest", 1, 0, "files", "1 file, none allowed",
+         "a.onnx is not what its manifest says: 1 file, none allowed"),
+        ("seams", 0, 0, "levels", "0 levels, at most 0 levels",
+         "a.onnx shows its tiles by 0 levels at the seams, at most 0 levels"),
+        ("borders", 0.48, 1, "levels", "0.48 levels, at most 1 level",
+         "a.onnx is off by 0.48 levels at the borders, at most 1 level"),
+        ("charts.pixel", 0.25, 0.1, "px", "0.250 px, at most 0.1 px",
+         "a.onnx shifts a single pixel by 0.250 px, at most 0.1 px"),
+        ("device.within_one_share", 0.99496, 0.995, "at least", "99.49 %, at least 99.5 %",
+         "a.onnx has 99.49 % of the device's pixels within one level, at least 99.5 %"),
+    ],
+)  # fmt: skip
+def test_a_gate_reads_like_this(gate, value, limit, unit, text, words):
+    one = Verdict(gate=gate, file="a.onnx", value=float(value), limit=limit, unit=unit, passed=True)
+    assert held_text(one) == text
+    assert gate_sentence(one) == words
 
 
 # CSV

@@ -128,6 +128,9 @@ if (section) {
     });
   }
   window.addEventListener("resize", apply);
+  for (const folded of section.querySelectorAll("details")) {
+    folded.addEventListener("toggle", apply); // what is folded away has no width to fit into
+  }
   section.querySelector(".zoom").hidden = false;
   apply();
 }

@@ -8,9 +8,15 @@ from collections.abc import Iterator, Sequence
 from toolkit.benchmark import Benchmark, FileTiming
 from toolkit.latency import summary
 from toolkit.report import Verdict
-from toolkit.show.rows import bound, number, sentence
+from toolkit.show.rows import bound, number
 from toolkit.show.text import printable
-from toolkit.show.validation_rows import how_to_measure, unmeasured, value_text
+from toolkit.show.validation_rows import (
+    gate_sentence,
+    held_text,
+    how_to_measure,
+    unmeasured,
+    value_text,
+)
 from toolkit.validation import Validation
 
 # What to do about a gate that failed, by the start of its name; the first that fits is said.
@@ -104,12 +110,14 @@ def _found(verdict: Verdict) -> ET.Element:
     """The failure with what to do; of a gate that held, its value."""
     if verdict.passed:
         element = ET.Element("system-out")
-        parts = (f"{value_text(verdict)}, {bound(verdict)}", verdict.note)
+        parts = (held_text(verdict), verdict.note)
         element.text = _clean("; ".join(part for part in parts if part))
         return element
-    element = ET.Element("failure", type=_clean(verdict.gate), message=_clean(sentence(verdict)))
+    element = ET.Element(
+        "failure", type=_clean(verdict.gate), message=_clean(gate_sentence(verdict))
+    )
     lines = {
-        "what": sentence(verdict),
+        "what": gate_sentence(verdict),
         "where": ", ".join(part for part in (verdict.file, verdict.note) if part),
         "found": value_text(verdict),
         "limit": bound(verdict),

@@ -20,6 +20,7 @@ from toolkit.show.crops import Crop, Plane
 from toolkit.show.rows import number, percent
 
 HERE = Path(__file__).parent
+CLIPPED_SHARE = 0.001  # of the pixels of all crops: they differ by more than is shown
 MAX_GAIN = 32  # one grey level of difference then shows as 32 of 255: visible, and not more
 
 
@@ -83,8 +84,13 @@ def coded(text: str) -> Markup:
 
 
 def amplification(crops: Sequence[Crop]) -> int:
-    """One power of two for all crops, so that they compare: the largest that does not clip."""
-    largest = max((int(crop.difference.max()) for crop in crops), default=0)
+    """One power of two for all crops, so that they compare.
+
+    The largest one that clips at most `CLIPPED_SHARE` of their pixels: with none to spare, one bad
+    pixel would leave the rest black.
+    """
+    levels = np.concatenate([crop.difference.ravel() for crop in crops] or [np.zeros(1, np.uint8)])
+    largest = float(np.quantile(levels, 1 - CLIPPED_SHARE, method="higher"))
     gain = MAX_GAIN
     while gain > 1 and gain * largest > 255:
         gain //= 2

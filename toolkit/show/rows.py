@@ -30,9 +30,12 @@ COUNTED = frozenset(  # units that lose their last letter after a single one
         "pictures",
         "protocols",
         "reasons",
+        "values",
         "vectors",
     }
 )
+MEASURED = frozenset({"cycles", "levels", "operators"})  # counted, but not as breaches of a rule
+WHOLE = {"pairs": "LR", "protocol": "the bundle"}  # what a gate without a file speaks of
 TIMES = "x"  # the unit of a ratio, written without a space
 SENTENCES = {
     "psnr_drop_db.mean": "loses {value} on average, {bound}",
@@ -56,9 +59,23 @@ SENTENCES = {
     "device.psnr_drop_db.mean": "loses {value} on average on the device, {bound}",
     "device.psnr_drop_db.worst": "loses {value} on its worst picture on the device, {bound}",
     "device.within_one_share": "has {value} of the device's pixels within one level, {bound}",
+    "device.rms_levels": "differs by {value} RMS between device and host, {bound}",
     "seams": "shows its tiles by {value} at the seams, {bound}",
+    "seams.halo_short_px": "overlaps its tiles by {value} too little, {bound}",
     "borders": "is off by {value} at the borders, {bound}",
     "bias_levels": "is brighter or darker by {value}, {bound}",
+    "clip": "turns {value} from bright to dark or back, {bound}",
+    "charts.white": "is off by {value} on flat white, {bound}",
+    "charts.black": "is off by {value} on flat black, {bound}",
+    "charts.gradient": "is off by {value} on gradients, {bound}",
+    "charts.bars": "is off by {value} on colour bars, {bound}",
+    "charts.pixel": "shifts a single pixel by {value}, {bound}",
+    "digest": "is not what its manifest says: {value}, {bound}",
+    "golden": "answers otherwise than when it was packed: {value}, {bound}",
+    "pairs": "does not belong to its HR: {value}, {bound}",
+    "protocol": "was scored by another protocol: {value}, {bound}",
+    "baseline_precision": "computes in less than float32: {value}, {bound}",
+    "report": "is {value} away from what its report says, {bound}",
 }
 
 
@@ -101,9 +118,13 @@ def quantity(verdict: Verdict) -> str:
         return percent(verdict.value)
     if verdict.unit == TIMES:
         return f"{number(verdict.value, 2)}{TIMES}"
+    if not verdict.value and verdict.unit in COUNTED - MEASURED:
+        return "none"
     digits = DIGITS.get(verdict.unit, 0 if verdict.unit in COUNTED else 3)
     if verdict.unit == "levels" and not float(verdict.value).is_integer():
         digits = 2
+    if verdict.unit == "px" and float(verdict.value).is_integer():
+        digits = 0
     return f"{number(verdict.value, digits)} {unit_after(verdict.value, verdict.unit)}".rstrip()
 
 
@@ -117,6 +138,8 @@ def bound(verdict: Verdict) -> str:
     side = "at least" if verdict.gate in AT_LEAST else "at most"
     if is_share(verdict.gate):
         return f"{side} {percent(verdict.limit)}"
+    if not verdict.limit and verdict.unit in COUNTED - MEASURED:
+        return "none allowed"
     gap = "" if verdict.unit == TIMES else " "
     unit = unit_after(verdict.limit, verdict.unit)
     return f"{side} {verdict.limit:.6g}{gap}{unit}".rstrip()
@@ -124,7 +147,7 @@ def bound(verdict: Verdict) -> str:
 
 def sentence(verdict: Verdict) -> str:
     """One verdict as a sentence without a full stop, the file first."""
-    who = verdict.file or "the network"
+    who = verdict.file or WHOLE.get(verdict.gate, "the network")
     if math.isnan(verdict.value):
         return f"{who} has no number for {verdict.gate}, {bound(verdict)}"
     form = SENTENCES.get(verdict.gate, verdict.gate + " is {value}, {bound}")

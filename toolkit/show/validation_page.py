@@ -37,6 +37,7 @@ from toolkit.validation import Comparison, Stage, Validation
 
 MAX_CROP_BYTES = 6 << 20  # of pictures as they stand in the page; the rest is left out, and said
 PRINTED_ROWS = 40  # of the table of pictures on paper
+FIRST_CROPS = 6  # the rest is folded away
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +67,12 @@ class GateCell:
 
 @dataclass(frozen=True, kw_only=True)
 class GateRow:
-    """One gate on every file; `limit` is "" where it differs from file to file."""
+    """One gate on every file; what differs from file to file is said in the cells."""
 
     gate: str
-    limit: str
+    limit: str  # of all cells; "" where it differs
+    note: str  # of all cells; "" where it differs
+    whole: GateCell | None  # of a gate on the bundle, not on its files
     cells: tuple[GateCell | None, ...]
     passed: bool
 
@@ -115,7 +118,8 @@ def page_text(validation: Validation, crops: Sequence[Crop], benchmark: Benchmar
         pictures=_rows(opened),
         data=pictures_json(validation, opened),
         printed=PRINTED_ROWS,
-        crops=figures,
+        crops=figures[:FIRST_CROPS],
+        more_crops=figures[FIRST_CROPS:],
         left_out=len(crops) - len(figures),
         gain=gain,
         timed=[_timed(one) for one in benchmark.files] if benchmark else [],
@@ -124,8 +128,8 @@ def page_text(validation: Validation, crops: Sequence[Crop], benchmark: Benchmar
 
 
 def gate_columns(validation: Validation) -> list[str]:
-    """The files that gates were held on; "" stands for all of them."""
-    return list(dict.fromkeys(verdict.file for verdict in validation.verdicts))
+    """The files that gates were held on."""
+    return [file for file in dict.fromkeys(v.file for v in validation.verdicts) if file]
 
 
 def gate_rows(validation: Validation) -> list[GateRow]:
@@ -134,16 +138,22 @@ def gate_rows(validation: Validation) -> list[GateRow]:
     rows = []
     for gate in dict.fromkeys(verdict.gate for verdict in validation.verdicts):
         held = {v.file: _cell(v) for v in validation.verdicts if v.gate == gate}
-        limits = {cell.limit for cell in held.values()}
         rows.append(
             GateRow(
                 gate=gate,
-                limit=limits.pop() if len(limits) == 1 else "",
+                limit=_common(cell.limit for cell in held.values()),
+                note=_common(cell.verdict.note for cell in held.values()),
+                whole=held.get(""),
                 cells=tuple(held.get(file) for file in columns),
                 passed=all(cell.verdict.passed for cell in held.values()),
             )
         )
     return sorted(rows, key=lambda row: row.passed)
+
+
+def _common(texts: Iterable[str]) -> str:
+    found = set(texts)
+    return found.pop() if len(found) == 1 else ""
 
 
 def _cell(verdict: Verdict) -> GateCell:

@@ -126,9 +126,14 @@ def failures(validation: Validation) -> list[Verdict]:
     return sorted(failed, key=lambda verdict: not is_drop(verdict))
 
 
+def gate_sentence(verdict: Verdict) -> str:
+    """One verdict as a sentence; a share is not rounded up over the limit that it missed."""
+    return sentence(verdict).replace(quantity(verdict), value_text(verdict), 1)
+
+
 def failure_sentence(verdict: Verdict) -> str:
     """What failed with value, limit and what the note adds, without a full stop."""
-    said = sentence(verdict)
+    said = gate_sentence(verdict)
     return f"{said} ({verdict.note})" if verdict.note and verdict.note not in said else said
 
 
@@ -170,7 +175,7 @@ def as_good(validation: Validation, views: Sequence[FileView]) -> Answer:
     held = [v for v in validation.verdicts if is_drop(v)]
     failed = [v for v in held if not v.passed]
     if failed:
-        return Answer(question=question, answer=f"No: {sentence(failed[0])}", good=False)
+        return Answer(question=question, answer=f"No: {gate_sentence(failed[0])}", good=False)
     view = max(views, key=lambda v: how_far(v.headline.mean_db))
     stage = view.headline
     lost = f"{view.file} loses {number(stage.mean_db, 3)} dB on average"
@@ -275,3 +280,9 @@ def share_text(share: float) -> str:
 def value_text(verdict: Verdict) -> str:
     """A gate's value with its unit."""
     return share_text(verdict.value) if verdict.gate.endswith("_one_share") else quantity(verdict)
+
+
+def held_text(verdict: Verdict) -> str:
+    """A gate's value beside its limit, for a line of its own."""
+    limit = bound(verdict)
+    return limit if limit.startswith(value := value_text(verdict)) else f"{value}, {limit}"

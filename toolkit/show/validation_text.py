@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolkit.show.rows import bound, number
+from toolkit.show.rows import number
 from toolkit.show.text import BOLD, DIM, GREEN, RED, YELLOW, hung, paint, printable, wrapped
 from toolkit.show.validation_rows import (
     Check,
@@ -16,10 +16,10 @@ from toolkit.show.validation_rows import (
     failures,
     file_views,
     headline,
+    held_text,
     measured_nowhere,
     share_text,
     stage_view,
-    value_text,
 )
 from toolkit.validation import Validation
 
@@ -127,7 +127,7 @@ def _check_text(check: Check) -> str:
     shown = check.shown
     several = "both files" if check.files == 2 else f"all {check.files} files"
     where = several if check.passed and check.files > 1 else shown.file
-    parts = (f"{value_text(shown)}, {bound(shown)}", where, shown.note)
+    parts = (held_text(shown), where, shown.note)
     return "; ".join(part for part in parts if part)
 
 
