@@ -19,6 +19,7 @@ from toolkit.images.sets import ImageFile, read_picture
 from toolkit.metrics.protocol import protocol_pair
 
 OTHER_PICTURE_RMS = 8.0  # levels; kernels differ by less, pictures by more
+BORDER_PX = 3  # LR pixels that see beyond the border
 SIGNATURE = 8  # rows and columns of means by which a picture is known again
 SAME_SIGNATURE_RMS = 3.0  # levels; kernels do not change the mean of a block
 CLOSER = 0.5  # what explains a difference leaves at most this part of it
@@ -138,6 +139,8 @@ def looks(given: Image, ours: Image, hr: Image, scale: int) -> str:
     # each of the two axes may lose up to one level
     if difference.max() <= 0 and difference.min() >= -2 and difference.mean() < -0.2:
         return "was cut off to 8 bits instead of rounded"
+    if not difference[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX].any():
+        return "differs along its border only, where HR was continued in another way"
     by_kernel, kernel = min((rms(given, made), name) for name, made in _by_kernels(hr, ours))
     by_shift, shift = min((rms(given, made), name) for name, made in _shifted(hr, scale))
     if min(by_kernel, by_shift) > CLOSER * apart:
