@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from toolkit.contracts import Precision
 from toolkit.report import Verdict
 from toolkit.validate.comparing import at_least, at_most
@@ -35,15 +37,12 @@ def device_verdicts(stage: Stage) -> list[Verdict]:
     least = min(stage.images, key=lambda image: image.within_one_share)
     note = f"worst image {least.name}"
     share = least.within_one_share
-    rms = max(_rms(image.inner_rms_levels, image.border_rms_levels) for image in stage.images)
+    # NumPy's largest is NaN where one is, Python's may not be
+    rms = float(np.max([[i.inner_rms_levels, i.border_rms_levels] for i in stage.images]))
     return [
         at_least("device.within_one_share", stage.file, share, DEVICE_WITHIN_ONE, "at least", note),
         at_most("device.rms_levels", stage.file, rms, DEVICE_RMS_LEVELS, "levels"),
     ]
-
-
-def _rms(inner: float, border: float) -> float:
-    return max(inner, border) if not math.isnan(inner + border) else math.nan
 
 
 def picture_verdicts(stage: Stage, chart_wraps: int) -> list[Verdict]:
