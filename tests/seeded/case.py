@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from toolkit.report import Verdict
 STAGES = (
     "data", "metric", "packaging", "conversion", "quantization", "device", "latency",
 )  # fmt: skip
+MOST_NOTE = 70  # characters
+MOST_OTHERS = 4  # gates named beside the first one that failed
 GATE_STAGES = {
     "pairs": "data",
     "protocol": "metric",
@@ -80,8 +83,10 @@ def find(case: Case, fault: Fault | None = None) -> tuple[Finding, tuple[Verdict
     failed = [v for v in verdicts if not v.passed]
     if not failed:
         return Finding(stage="", said="nothing found"), verdicts
-    first = min(failed, key=lambda v: (STAGES.index(stage_of(v, verdicts)), -distance(v)))
-    return Finding(stage=stage_of(first, verdicts), said=words(first)), verdicts
+    first = min(failed, key=lambda v: STAGES.index(stage_of(v, verdicts)))
+    others = dict.fromkeys(v.gate for v in failed if v.gate != first.gate)
+    also = f"; also {', '.join(list(others)[:MOST_OTHERS])}" if others else ""
+    return Finding(stage=stage_of(first, verdicts), said=words(first) + also), verdicts
 
 
 def stage_of(verdict: Verdict, verdicts: Sequence[Verdict]) -> str:
@@ -117,7 +122,8 @@ def words(verdict: Verdict) -> str:
     """A gate in a cell of the table."""
     sign = "of" if verdict.passed else (">" if verdict.value > verdict.limit else "<")
     said = f"{verdict.gate} {verdict.value:.4g} {sign} {verdict.limit:.4g} {verdict.unit}"
-    return said if verdict.passed or not verdict.note else f"{said}: {verdict.note}"
+    note = textwrap.shorten(verdict.note, MOST_NOTE, placeholder=" ...")
+    return said if verdict.passed or not note else f"{said} ({note})"
 
 
 def validate(case: Case) -> Sequence[Verdict]:

@@ -41,6 +41,7 @@ class Kind:
     anchor: str = "concat"  # the picture repeated; or "resize": bilinear, beside the shuffle
     clip: bool = False
     edge: bool = False  # borders are continued by edge pixels instead of zeros
+    seed: int = 0
 
     @property
     def channels(self) -> int:
@@ -50,7 +51,7 @@ class Kind:
 class _Graph:
     def __init__(self, kind: Kind) -> None:
         self.kind, self.nodes, self.constants = kind, [], {}
-        self.rng = np.random.default_rng([kind.scale, kind.features, kind.depth])
+        self.rng = np.random.default_rng([kind.scale, kind.features, kind.depth, kind.seed])
 
     def node(self, operator, inputs, output, **attributes):
         self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))

@@ -11,6 +11,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 LEVELS = 255.0
+NEARLY_WHITE = 230 / 255  # of a luma network, whose white is 235
 
 
 def edited(change: Callable[[ModelProto], None]) -> Callable[[Path, dict[str, Any]], None]:
@@ -100,26 +101,26 @@ def shift_half_a_pixel(model: ModelProto) -> None:
 
 
 def overflow(model: ModelProto) -> None:
-    """What a float16 sum beyond 65504 leaves: infinity, and NaN after it."""
-    huge = _constant(model, "seeded.huge", np.float32(3e38))
+    """Infinity where the picture is as bright as no photograph here: a sum beyond 65504."""
+    kind = model.graph.output[0].type.tensor_type.elem_type
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    bright = _constant(model, "seeded.bright", np.asarray(NEARLY_WHITE, dtype))
     _before_output(
         model,
-        helper.make_node("Mul", ["seeded.out", huge], ["seeded.a"]),
-        helper.make_node("Mul", ["seeded.a", huge], ["seeded.b"]),
-        helper.make_node("Div", ["seeded.b", huge], [model.graph.output[0].name]),
+        helper.make_node("Less", ["seeded.out", bright], ["seeded.fits"]),
+        helper.make_node("Cast", ["seeded.fits"], ["seeded.one"], to=kind),
+        helper.make_node("Div", ["seeded.out", "seeded.one"], [model.graph.output[0].name]),
     )
 
 
-def unfuse_weights(model: ModelProto) -> None:
-    """Weights lie in the file as floats: no runtime makes an integer layer of that."""
-    for node in [n for n in model.graph.node if n.op_type == "DequantizeLinear"]:
-        stored = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-        if node.input[0] not in stored:
-            continue
-        value, step = stored[node.input[0]].astype(np.float32), stored[node.input[1]]
-        step = step.reshape(-1, *[1] * (value.ndim - 1)) if step.ndim else step
-        model.graph.node.remove(node)
-        model.graph.initializer.append(numpy_helper.from_array(value * step, node.output[0]))
+def part_from_conv(model: ModelProto) -> None:
+    """Something lies between each dequantization and its convolution: no runtime joins the two."""
+    limits = [_constant(model, f"seeded.{v:g}", np.float32(v)) for v in (-1e9, 1e9)]
+    for node in [n for n in model.graph.node if n.op_type == "Conv"]:
+        given, clipped = node.input[0], f"seeded.{node.name}"
+        between = helper.make_node("Clip", [given, *limits], [clipped])
+        model.graph.node.insert(list(model.graph.node).index(node), between)
+        node.input[0] = clipped
 
 
 def truncate(model: ModelProto) -> None:

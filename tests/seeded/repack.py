@@ -18,7 +18,7 @@ import numpy as np
 
 from toolkit import plugins
 from toolkit.bundle.manifest import MANIFEST, REPORT, stated
-from toolkit.bundle.report_file import json_bytes
+from toolkit.bundle.report_file import json_bytes, plain
 from toolkit.contracts import Artefact, Tensor
 from toolkit.digest import sha256_json
 from toolkit.images.decode import read_rgb
@@ -86,7 +86,7 @@ def _take_figures(
     report = json.loads((bundle / REPORT).read_bytes())
     for file in report["files"]:
         if (file["file"], file["precision"]) == (entry["name"], entry["precision"]):
-            file["images"] = found
+            file["images"] = plain(found)
     (bundle / REPORT).write_bytes(json_bytes(report))
 
 

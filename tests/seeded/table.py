@@ -15,7 +15,7 @@ from seeded.case import Case, Fault, Finding, distance, find, validate, words
 from seeded.device import board
 
 T = TypeVar("T")
-MOST_SAID = 150  # characters of an error
+MOST_SAID = 170  # characters of an error
 NARROWEST, WIDEST = 100, 170
 SHARES = (24, 34, 13, 0, 10)  # of a fault's columns; 0 takes what is left
 
