@@ -101,7 +101,7 @@ def test_a_share_is_never_rounded_up(share, text):
 @pytest.mark.parametrize(
     ("gate", "value", "limit", "unit", "text", "words"),
     [
-        ("digest", 0, 0, "files", "none allowed",
+        ("digest", 0, 0, "files", "none",
          "a.onnx is not what its manifest says: none, none allowed"),
         ("digest", 1, 0, "files", "1 file, none allowed",
          "a.onnx is not what its manifest says: 1 file, none allowed"),

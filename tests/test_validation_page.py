@@ -155,6 +155,11 @@ def test_conditions_are_least_to_largest_while_it_ran():
         ("g", "a", "b, c", ""),
         ("t x", "", "", "1"),
     ]
+    cores = {"at_s": 3, "mhz": [800, None, 2400], "limit": [], "governors": ["a", "a"]}
+    assert condition_rows(({"before": cores, "during": None, "after": {"mhz": [900]}},)) == [
+        ("mhz", "800 to 2400", "", "900"),
+        ("governors", "a", "", ""),
+    ]
     assert condition_rows(()) == []
 
 

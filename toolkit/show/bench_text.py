@@ -51,8 +51,7 @@ def bench_text(benchmark: Benchmark, *, width: int, colour: bool, place: Path | 
 def _verdict(benchmark: Benchmark, width: int, colour: bool) -> list[str]:
     word, shade = _word(benchmark)
     device = benchmark.device
-    target = f" for {benchmark.target}" if benchmark.target else ""
-    title = f"{benchmark.bundle}{target} on {device.name or device.machine} ({device.url})"
+    title = f"{benchmark.bundle} on {device.name or device.machine} ({device.url})"
     first, *more = wrapped(title, width - len(word) - 2)
     indent = " " * (len(word) + 2)
     lines = [f"{paint(word, shade, colour)}  {paint(first, BOLD, colour)}"]

@@ -14,10 +14,10 @@ from toolkit.latency import NS_PER_MS, summary
 
 WIDTH, HEIGHT = 520, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 508, 22, 158  # edges of the plot in the view box
-SERIES_RIGHT = 446  # room for the labels of the marks
+SERIES_RIGHT = 432  # room for the labels of the marks
 LINE = 14  # between two labels
-BINS = 48
-COLUMNS = 201  # of the series; with more samples each column spans the least to the largest
+MOST_BINS = 48
+COLUMNS = 194  # of the series; with more samples each column spans the least to the largest
 TICKS = 5
 REACH = 1.15  # the axis ends this much above the 99th percentile; beyond it runs are counted
 
@@ -121,14 +121,15 @@ def _marks(named: Sequence[tuple[str, float]], place: Callable[[float], float]) 
 def _histogram(
     values: Milliseconds, low: float, high: float, named: Sequence[tuple[str, float]]
 ) -> Histogram:
-    counts, edges = np.histogram(values, bins=BINS, range=(low, high))
+    bins = min(MOST_BINS, 2 * math.ceil(math.sqrt(len(values))))
+    counts, edges = np.histogram(values, bins=bins, range=(low, high))
     across = _scale(low, high, LEFT, RIGHT)
     tall = (BOTTOM - TOP) / max(1, int(counts.max()))
     bars = tuple(
         Box(
             left=across(float(edges[i])),
             top=round(BOTTOM - int(count) * tall, 1),
-            width=round((RIGHT - LEFT) / BINS - 1, 1),
+            width=round((RIGHT - LEFT) / bins - 1, 1),
             height=round(int(count) * tall, 1),
             told=f"{edges[i]:.2f} to {edges[i + 1]:.2f} ms: {count} runs",
         )

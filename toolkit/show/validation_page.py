@@ -37,6 +37,7 @@ from toolkit.validation import Comparison, Stage, Validation
 
 MAX_CROP_BYTES = 6 << 20  # of pictures as they stand in the page; the rest is left out, and said
 PRINTED_ROWS = 40  # of the table of pictures on paper
+MOMENT = "at_s"  # when a reading was taken: no reading itself
 FIRST_CROPS = 6  # the rest is folded away
 
 
@@ -240,14 +241,17 @@ def _timed(timing: FileTiming) -> TimedFile:
 
 
 def condition_rows(rounds: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """What changed of the device: before the first round, while all ran, after the last one."""
+    """What was read of the device: before the first round, while all ran, after the last one.
+
+    Numbers of several cores, zones or moments are shown as their least and their largest.
+    """
     if not rounds:
         return []
     before = _flat(rounds[0].get("before") or {})
     during = [_flat(one) for taken in rounds for one in taken.get("during") or []]
     after = _flat(rounds[-1].get("after") or {})
-    names = dict.fromkeys([*before, *(name for one in during for name in one), *after])
-    return [
+    names = dict.fromkeys([*(name for one in during for name in one), *before, *after])
+    rows = [
         (
             name.replace("_", " "),
             _range([before.get(name)]),
@@ -255,7 +259,9 @@ def condition_rows(rounds: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, 
             _range([after.get(name)]),
         )
         for name in names
+        if name != MOMENT
     ]
+    return [row for row in rows if any(row[1:])]
 
 
 def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -268,7 +274,8 @@ def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 def _range(values: Iterable[Any]) -> str:
     """One value, the least to the largest of numbers, or every text there was."""
-    known = [value for value in values if value is not None]
+    lists = [value if isinstance(value, list | tuple) else [value] for value in values]
+    known = [value for one in lists for value in one if value is not None]
     numbers = [v for v in known if isinstance(v, int | float) and not isinstance(v, bool)]
     if numbers and len(numbers) == len(known):
         low, high = (f"{value:.6g}" for value in (min(numbers), max(numbers)))

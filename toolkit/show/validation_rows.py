@@ -284,5 +284,5 @@ def value_text(verdict: Verdict) -> str:
 
 def held_text(verdict: Verdict) -> str:
     """A gate's value beside its limit, for a line of its own."""
-    limit = bound(verdict)
-    return limit if limit.startswith(value := value_text(verdict)) else f"{value}, {limit}"
+    value = value_text(verdict)
+    return value if value == "none" else f"{value}, {bound(verdict)}"
