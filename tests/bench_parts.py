@@ -89,7 +89,7 @@ def timing(samples_ns: Sequence[Sequence[int]], **changed: Any) -> FileTiming:
 def result(*files: FileTiming, **changed: Any) -> Benchmark:
     """A benchmark of these files."""
     made = Benchmark(
-        bundle="tiny",
+        bundle="tiny/raspberry-pi-5",
         target="raspberry-pi-5",
         device=DEVICE,
         protocol=PROTOCOL,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from bench_parts import PROTOCOL, noisy_rounds, timing
 
+from toolkit.latency import percentile_ms
 from toolkit.measure.stability import stability
 
 
@@ -171,3 +173,33 @@ def test_a_file_that_was_not_timed_is_not_unstable():
 )
 def test_conditions_of_another_shape_are_no_crash(hostile):
     assert isinstance(reasons(noisy_rounds(), [hostile]), list)
+
+
+def machine(rng, *, runs, noise, spikes, rounds_apart):
+    """A bench on a machine with log-normal noise, runs of half again the time, unequal rounds."""
+    made = []
+    for level in 1 + rounds_apart * rng.normal(size=3):
+        slow = np.where(rng.random(runs) < spikes, 1.5, 1.0)
+        taken = 10e6 * level * np.exp(noise * rng.normal(size=runs)) * slow
+        made.append(tuple(int(ns) for ns in taken))
+    return made
+
+
+@pytest.mark.parametrize("runs", [34, 330])
+@pytest.mark.parametrize(
+    ("noise", "spikes", "rounds_apart"),
+    [(0.01, 0.0, 0.002), (0.03, 0.03, 0.01), (0.02, 0.01, 0.03), (0.03, 0.1, 0.005)],
+)
+def test_five_benches_agree_within_five_percent_or_one_is_marked(runs, noise, spikes, rounds_apart):
+    rng = np.random.default_rng(7)
+    benches = [
+        machine(rng, runs=runs, noise=noise, spikes=spikes, rounds_apart=rounds_apart)
+        for _ in range(5)
+    ]
+    p90 = [percentile_ms([ns for one in bench for ns in one], 90) for bench in benches]
+    marked = [reasons(bench) != [] for bench in benches]
+    assert max(p90) <= 1.05 * min(p90) or any(marked)
+    if noise == 0.01:
+        assert not any(marked)
+    if spikes == 0.1 or rounds_apart == 0.03:
+        assert sum(marked) >= 2

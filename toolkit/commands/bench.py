@@ -137,7 +137,8 @@ def _read(
     from toolkit.bundle.manifest import read_bundle
 
     bundle = read_bundle(subject)
-    return bundle.recipe, bundle.target, _chosen(bundle.artefacts, names), bundle.golden
+    name = f"{bundle.recipe}/{bundle.target}"
+    return name, bundle.target, _chosen(bundle.artefacts, names), bundle.golden
 
 
 def _chosen(artefacts: Sequence[Artefact], names: Sequence[str] | None) -> tuple[Artefact, ...]:
