@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -93,6 +94,8 @@ def budgets(words: Sequence[str]) -> Mapping[StageName, Budget]:
             mean_db, worst_db = (float(part) if part else None for part in parts)
         except ValueError:
             raise _no_budget(word) from None
+        if not all(limit is None or math.isfinite(limit) for limit in (mean_db, worst_db)):
+            raise _no_budget(word)
         found[stage] = Budget(mean_db=mean_db, worst_db=worst_db)  # type: ignore[index]
     return found
 

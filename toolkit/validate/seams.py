@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.contracts import Image, Tensor
-from toolkit.images.tiles import upscale_planes, with_tile
+from toolkit.images.tiles import NotFinite, upscale_planes, with_tile
 from toolkit.model.contract import IoContract
 from toolkit.report import Verdict
 from toolkit.validate.comparing import at_most
@@ -29,7 +31,10 @@ def seam_verdicts(file: OpenFile, graph_halo_px: int | None) -> list[Verdict]:
     if halo_px is None:
         return []
     integer = file.artefact.contract.output.step is not None
-    levels = _tile_difference(file) if file.contract.tile is None else _moved_difference(file)
+    try:
+        levels = _tile_difference(file) if file.contract.tile is None else _moved_difference(file)
+    except NotFinite:
+        levels = math.nan
     limit = 0.0 if integer else FLOAT_LEVELS
     found = [at_most("seams", file.name, levels, limit, "levels", "largest, on noise")]
     if graph_halo_px is not None:

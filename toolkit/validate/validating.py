@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,6 +53,8 @@ from toolkit.validation import Stage, Validation
 if TYPE_CHECKING:
     from toolkit.measure.board import Board
 
+CHILDREN = 2  # files tried at the same time; each child holds one runtime
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Validated:
@@ -97,7 +100,7 @@ def _validated(subject: Subject, asked: Asked, show: Show) -> Validated:
     pictures = pictures_of(asked, subject.scale)
     pairs, missing = pairings(subject, asked)
     worst = Worst(count=asked.crops)
-    known = {a.path.name: _operators(a, asked) for a in subject.artefacts}
+    known = _operators(subject, asked)
     with ExitStack() as stack:
         board = _board(stack, subject, asked)  # first: a device that is not there is seen at once
         files = _opened(stack, subject, asked)
@@ -142,8 +145,15 @@ def _on_device(
     )
 
 
-def _operators(artefact: Artefact, asked: Asked) -> Operators:
-    return operators_of(artefact, threads=asked.threads, in_child=asked.in_child)
+def _operators(subject: Subject, asked: Asked) -> dict[str, Operators]:
+    """Every file's operators, by name; the children that tell them run side by side."""
+
+    def of(artefact: Artefact) -> Operators:
+        return operators_of(artefact, threads=asked.threads, in_child=asked.in_child)
+
+    with ThreadPoolExecutor(max_workers=CHILDREN if asked.in_child else 1) as pool:
+        names = (artefact.path.name for artefact in subject.artefacts)
+        return dict(zip(names, pool.map(of, subject.artefacts), strict=True))
 
 
 def _origin_verdicts(
