@@ -52,6 +52,7 @@ class Phone:
         self.tmp = folder / "tmp"
         self.tmp.mkdir(parents=True)
         self.bin = folder / "bin"  # the device's programs
+        self.tools = self.tmp  # where vendors' programs are looked for on Android
         self.bin.mkdir()
         for name in TOOLS.split():
             (self.bin / name).symlink_to(str(shutil.which(name)))

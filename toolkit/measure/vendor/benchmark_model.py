@@ -96,6 +96,8 @@ def times_of(text: str, url: str) -> dict[str, Any]:
 def operators_of(text: str, url: str) -> list[Executed]:
     """The rows of the timed runs' table, in order; its precisions are not told."""
     _, found, table = text.rpartition(TABLE)
+    if not found:
+        raise not_understood(NAME, _last_line(text), url)
     lines = table.splitlines()[2 : MOST_ROWS + 2]  # after the rest of the title, and the heads
     rows = []
     for line in lines:
@@ -105,7 +107,7 @@ def operators_of(text: str, url: str) -> list[Executed]:
         if row is None:
             raise not_understood(NAME, line, url)
         rows.append(row)
-    if not found or not rows:
+    if not rows:
         raise not_understood(NAME, _last_line(text), url)
     inside = any(row["name"].startswith(INSIDE) for row in rows)
     return [

@@ -131,8 +131,8 @@ def read_json(path: Path, program: str, url: str) -> Any:
     try:
         return json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        start = data[:80].decode("utf-8", "replace")
-        raise not_understood(program, f"{path.name}: {error}: {start}", url) from error
+        start = data[:40].decode("utf-8", "replace")
+        raise not_understood(program, f"{path.name}: {str(error)[:60]}: {start}", url) from error
 
 
 def _no_constant(word: str) -> float:
