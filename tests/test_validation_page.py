@@ -20,7 +20,8 @@ from toolkit.show import validation_page
 from toolkit.show.html import html_text
 from toolkit.show.latency_charts import BOTTOM, charts, nice_ticks
 from toolkit.show.pictures import pictures_json
-from toolkit.show.validation_page import condition_rows, gate_rows, page_text
+from toolkit.show.timed import readings, timed_files
+from toolkit.show.validation_page import gate_rows, page_text
 
 HOSTILE = '</script><script>alert(1)</script>"><img src=x onerror=alert(2)>'
 WORST = "fixed-camera-vehicle.webp"
@@ -150,17 +151,36 @@ def test_conditions_are_least_to_largest_while_it_ran():
             "after": {"t": {"x": 1}},
         },
     )
-    assert condition_rows(rounds) == [
+    assert readings(rounds) == [
         ("t", "40", "50 to 70", ""),
         ("g", "a", "b, c", ""),
         ("t x", "", "", "1"),
     ]
     cores = {"at_s": 3, "mhz": [800, None, 2400], "limit": [], "governors": ["a", "a"]}
-    assert condition_rows(({"before": cores, "during": None, "after": {"mhz": [900]}},)) == [
+    assert readings(({"before": cores, "during": None, "after": {"mhz": [900]}},)) == [
         ("mhz", "800 to 2400", "", "900"),
         ("governors", "a", "", ""),
     ]
-    assert condition_rows(()) == []
+    assert readings(()) == []
+    assert readings(({"before": None, "during": [7], "other_cpu_share": 0.82},)) == [
+        ("other processes", "", "up to 82 % of the CPU", "")
+    ]
+
+
+def test_what_is_known_besides_the_times_is_said():
+    taken = benchmark()
+    slow, fast = timed_files(taken)
+    assert fast.notes[0].startswith("2.30 times as fast as student-x2.float32.xml (p50; 95 %: ")
+    assert "99.91 % the very same." in slow.notes[0]
+    broken = replace(taken.files[0], problem="the device ran out of memory", golden=None)
+    (shown, _) = timed_files(replace(taken, files=(broken, taken.files[1])))
+    assert shown.notes == ("Not timed: the device ran out of memory.",)
+    stated = replace(
+        taken.files[0], samples_ns=(), stated_ms=({"runs": 50.0, "average": 4.5},), tool="a tool"
+    )
+    text = page_text(validation(), (), replace(taken, files=(stated,)))
+    assert "average 4.50 ms; 50 runs (all stated by a tool" in text
+    assert "No time was taken" not in text
 
 
 # the charts

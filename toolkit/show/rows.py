@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from toolkit.report import Drop, Measured, NpuUse, Report, Verdict, psnr_drop
 
-STOOD_IN_FOR = "tensorrt"  # the backend whose files another runtime computes on this host
 # the other gates are ceilings
 AT_LEAST = frozenset(
     {
@@ -210,7 +209,7 @@ def _npu_lines(npu: NpuUse) -> list[str]:
 
 def ran_on(measured: Measured) -> str:
     """The runtime, and which one really computed where it is not at hand on this host."""
-    if measured.backend == STOOD_IN_FOR:
+    if measured.is_stood_in:
         return f"onnxruntime, in the place of {measured.backend}"
     return measured.backend
 

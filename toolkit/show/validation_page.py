@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from toolkit.benchmark import Benchmark, FileTiming
-from toolkit.latency import Summary, summary
+from toolkit.benchmark import Benchmark
 from toolkit.report import Verdict
 from toolkit.show.crops import Crop
 from toolkit.show.html import Bar, gate_bar
-from toolkit.show.latency_charts import Charts, charts
 from toolkit.show.page import ShownCrop, amplification, rendered, shown
 from toolkit.show.pictures import pictures_json
 from toolkit.show.rows import bound
+from toolkit.show.timed import timed_files
 from toolkit.show.validation_rows import (
     STAGE_MEANING,
     FileView,
@@ -37,7 +35,6 @@ from toolkit.validation import Comparison, Stage, Validation
 
 MAX_CROP_BYTES = 6 << 20  # of pictures as they stand in the page; the rest is left out, and said
 PRINTED_ROWS = 40  # of the table of pictures on paper
-MOMENT = "at_s"  # when a reading was taken: no reading itself
 FIRST_CROPS = 6  # the rest is folded away
 
 
@@ -78,16 +75,6 @@ class GateRow:
     passed: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimedFile:
-    """One file's times with their pictures."""
-
-    timing: FileTiming
-    taken: Summary | None
-    charts: Charts | None
-    conditions: tuple[tuple[str, str, str, str], ...]  # what, before, during, after
-
-
 def page_text(validation: Validation, crops: Sequence[Crop], benchmark: Benchmark | None) -> str:
     """The page. Everything in it is text to it: names cannot become markup.
 
@@ -123,7 +110,7 @@ def page_text(validation: Validation, crops: Sequence[Crop], benchmark: Benchmar
         more_crops=figures[FIRST_CROPS:],
         left_out=len(crops) - len(figures),
         gain=gain,
-        timed=[_timed(one) for one in benchmark.files] if benchmark else [],
+        timed=timed_files(benchmark) if benchmark else [],
         share=share_text,
     )
 
@@ -229,55 +216,3 @@ def _axis(stages: Sequence[Stage]) -> tuple[float, float]:
     known = [value for value in values if math.isfinite(value)]
     room = max(max(known) - min(known), 1e-3)
     return min(known) - 0.02 * room if min(known) < 0 else 0.0, max(known) + 0.04 * room
-
-
-def _timed(timing: FileTiming) -> TimedFile:
-    return TimedFile(
-        timing=timing,
-        taken=summary(timing),
-        charts=charts(timing),
-        conditions=tuple(condition_rows(timing.conditions)),
-    )
-
-
-def condition_rows(rounds: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """What was read of the device: before the first round, while all ran, after the last one.
-
-    Numbers of several cores, zones or moments are shown as their least and their largest.
-    """
-    if not rounds:
-        return []
-    before = _flat(rounds[0].get("before") or {})
-    during = [_flat(one) for taken in rounds for one in taken.get("during") or []]
-    after = _flat(rounds[-1].get("after") or {})
-    names = dict.fromkeys([*(name for one in during for name in one), *before, *after])
-    rows = [
-        (
-            name.replace("_", " "),
-            _range([before.get(name)]),
-            _range([one.get(name) for one in during]),
-            _range([after.get(name)]),
-        )
-        for name in names
-        if name != MOMENT
-    ]
-    return [row for row in rows if any(row[1:])]
-
-
-def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{path} {key}".strip()
-        found.update(_flat(item, name) if isinstance(item, Mapping) else {name: item})
-    return found
-
-
-def _range(values: Iterable[Any]) -> str:
-    """One value, the least to the largest of numbers, or every text there was."""
-    lists = [value if isinstance(value, list | tuple) else [value] for value in values]
-    known = [value for one in lists for value in one if value is not None]
-    numbers = [v for v in known if isinstance(v, int | float) and not isinstance(v, bool)]
-    if numbers and len(numbers) == len(known):
-        low, high = (f"{value:.6g}" for value in (min(numbers), max(numbers)))
-        return low if low == high else f"{low} to {high}"
-    return ", ".join(dict.fromkeys(str(value) for value in known))
