@@ -94,7 +94,7 @@ def stage_of(verdict: Verdict, verdicts: Sequence[Verdict]) -> str:
     head = verdict.gate.split(".")[0]
     if head in STAGES:
         return head
-    if head in GATE_STAGES:
+    if head in GATE_STAGES and verdict.value == verdict.value:  # NaN: there was no picture
         return GATE_STAGES[head]
     same = [v for v in verdicts if v.gate == verdict.gate and not v.passed]
     floats = [v for v in (*same, verdict) if ".int8." not in v.file]

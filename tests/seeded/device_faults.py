@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,12 +70,20 @@ def compare(case: Case) -> Sequence[Verdict]:
     ]
 
 
-def _result(bundle: Path, url: str, path: Path) -> Path:
-    """What a calm board says of a bundle's times."""
-    words = ["bench", str(bundle), "--device", url, "--json", "--out", str(path), *CALM]
+@functools.cache
+def _result(bundle: Path) -> str:
+    """What a calm board says of a bundle's times, as the file that `edgesr bench` writes."""
+    with tempfile.TemporaryDirectory() as folder, board(Path(folder), "calm") as url:
+        path = Path(folder) / "result.json"
+        words = ["bench", str(bundle), "--device", url, "--json", "--out", str(path), *CALM]
+        _quietly(words)
+        return path.read_text()
+
+
+def _quietly(words: Sequence[str]) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert _handler("bench")(_parser().parse_args(words)) == 0
-    return path
+        code = _handler(words[0])(_parser().parse_args(words))
+    assert code == 0, f"`edgesr {' '.join(words)}` ended with {code}"
 
 
 def in_result(change: Callable[[dict[str, Any]], None]) -> Any:
@@ -81,11 +91,10 @@ def in_result(change: Callable[[dict[str, Any]], None]) -> Any:
 
     @contextlib.contextmanager
     def put_in(made: Made, folder: Path) -> Iterator[Case]:
-        with board(folder, "calm") as url:
-            before = _result(made.bundle, url, folder / "before.json")
+        before, after = folder / "before.json", folder / "after.json"
+        before.write_text(_result(made.bundle))
         value = json.loads(before.read_text())
         change(value)
-        after = folder / "after.json"
         after.write_text(json.dumps(value))
         words = [str(before), str(after)]
         yield Case(made=made, bundle=made.bundle, ask=compare, more={"words": words})
@@ -112,9 +121,7 @@ def _old_result(made: Made, folder: Path) -> Iterator[Case]:
     """A bundle is built anew; the times that lie beside it are the old one's."""
     bundle = repack.copied(make(older(made)).bundle, folder / "host")
     with board(folder, "calm") as url:
-        words = ["bench", str(bundle), "--device", url, "--json", *CALM]
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            assert _handler("bench")(_parser().parse_args(words)) == 0
+        _quietly(["bench", str(bundle), "--device", url, "--json", *CALM])
     shutil.rmtree(bundle)
     shutil.copytree(made.bundle, bundle)
     words = [str(bundle), str(bundle)]

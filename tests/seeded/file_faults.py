@@ -21,7 +21,6 @@ LITERT = BUILDS["rgb-raspberry-pi-5-32x40"]
 EDGE = BUILDS["edge-intel-n100"]
 RESIZE = BUILDS["resize-x4-generic-cpu"]
 JETSON = BUILDS["student-jetson-orin-nano"]
-TILED = BUILDS["rgb-intel-n100-32x40"]
 
 
 def in_file(change: repack.Change, only: str = "") -> Callable[[Made, Path], Any]:
@@ -94,7 +93,7 @@ CONVERSION = (
         stage="conversion", build=LITERT, put_in=_tflite(tflite_edits.lose_bias),
     ),
     Fault(
-        name="float16 overflow", where="ONNX, float16 file: infinity where it is bright",
+        name="float16 overflow", where="ONNX, float16 file: infinity where it is white",
         stage="conversion", build=JETSON, put_in=_onnx(onnx_edits.overflow, ".float16.onnx"),
     ),
 )  # fmt: skip
@@ -190,8 +189,7 @@ PACKAGING = (
     ),
     Fault(
         name="stale artefact, new digests", where="the same, the manifest written anew",
-        stage="packaging", build=LITERT,
-        put_in=_stale((".int8.tflite",), restated=True),
+        stage="packaging", build=ORT, put_in=_stale((".int8.onnx",), restated=True),
     ),
     Fault(
         name="halves of two releases", where="an older .bin beside the new .xml, digests anew",
@@ -199,8 +197,8 @@ PACKAGING = (
         put_in=_stale((".float32.bin",), restated=True),
     ),
     Fault(
-        name="halo one pixel short", where="the manifest's tile contract of OpenVINO files",
-        stage="packaging", build=TILED, put_in=in_file(_short_halo),
+        name="halo one pixel short", where="the manifest's tile contract",
+        stage="packaging", build=LITERT, put_in=in_file(_short_halo),
     ),
     Fault(
         name="golden vectors of another build", where="golden/ of the build before, digests anew",

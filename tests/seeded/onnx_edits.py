@@ -11,7 +11,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 LEVELS = 255.0
-NEARLY_WHITE = 230 / 255  # of a luma network, whose white is 235
+NEARLY_WHITE = 233 / 255  # of a luma network, whose white is 235
 
 
 def edited(change: Callable[[ModelProto], None]) -> Callable[[Path, dict[str, Any]], None]:
@@ -101,16 +101,21 @@ def shift_half_a_pixel(model: ModelProto) -> None:
 
 
 def overflow(model: ModelProto) -> None:
-    """Infinity where the picture is as bright as no photograph here: a sum beyond 65504."""
+    """Infinity in the middle of white areas, as no photograph here has them: a sum beyond 65504."""
     kind = model.graph.output[0].type.tensor_type.elem_type
-    dtype = helper.tensor_dtype_to_np_dtype(kind)
-    bright = _constant(model, "seeded.bright", np.asarray(NEARLY_WHITE, dtype))
+    white = _constant(model, "seeded.white", np.float32(NEARLY_WHITE))
+    edge_px = 9
     _before_output(
         model,
-        helper.make_node("Less", ["seeded.out", bright], ["seeded.fits"]),
+        helper.make_node("Cast", ["seeded.out"], ["seeded.float"], to=TensorProto.FLOAT),
+        helper.make_node(
+            "AveragePool", ["seeded.float"], ["seeded.mean"],
+            kernel_shape=[edge_px] * 2, pads=[edge_px // 2] * 4,
+        ),
+        helper.make_node("Less", ["seeded.mean", white], ["seeded.fits"]),
         helper.make_node("Cast", ["seeded.fits"], ["seeded.one"], to=kind),
         helper.make_node("Div", ["seeded.out", "seeded.one"], [model.graph.output[0].name]),
-    )
+    )  # fmt: skip
 
 
 def part_from_conv(model: ModelProto) -> None:
