@@ -21,9 +21,11 @@ from toolkit.benchmark import TimingProtocol
 from toolkit.bundle.manifest import Golden
 from toolkit.errors import EnvironmentFailure
 from toolkit.measure.board import open_board
-from toolkit.measure.engine import build_engine, pull_engine
+from toolkit.measure.engine import build_engine, pull_engine, pull_engines
 from toolkit.measure.reading import read_answer
+from toolkit.measure.rounds import bench
 from toolkit.measure.vendor import available, benchmark_app, benchmark_model, time_file, trtexec
+from toolkit.measure.vendor.conditions import around
 
 PROTOCOL = TimingProtocol(threads=1, rounds=3, min_runs=30, min_s=3.0, input_px=(24, 32))
 SIZE = (24, 32)
@@ -92,6 +94,7 @@ def test_an_engine_is_built_benched_and_kept_on_the_board(jetson, qdq):
             time_file(board, artefact, PROTOCOL, timeout_s=60, golden=[golden]) for _ in range(2)
         ]
     assert [one["conditions"]["engine"]["was_built"] for one in found] == [True, False]
+    assert {"before", "after"} <= set(found[0]["conditions"])
     assert len(built(tools)) == 1
     read = read_answer(found[0], [golden], where=url)
     assert (read.runtime, found[0]["tool"]) == ("tensorrt 10.3.0", "trtexec")
@@ -132,6 +135,26 @@ def test_the_engine_is_pulled_back_by_its_digest(jetson, qdq, tmp_path):
         path = pull_engine(board, engine, tmp_path / "bundle.engines")
     assert path.name == engine.name
     assert path.read_bytes() == qdq[0].path.read_bytes()  # the scripted trtexec copies
+
+
+@needs("ssh")
+def test_a_bench_keeps_the_engine_beside_the_bundle(jetson, qdq, tmp_path):
+    url, tools, engines = jetson
+    file = tmp_path / qdq[0].path.name
+    file.write_bytes(qdq[0].path.read_bytes())
+    with open_board(url) as board:
+        artefact = replace(qdq[0], path=file)
+        result = bench(board, [artefact], [qdq[1]], PROTOCOL, bundle="b", target="t",
+                       say=lambda _: None)  # fmt: skip
+        (path,) = pull_engines(board, result, tmp_path / "bundle")
+        path.write_bytes(b"damaged")
+        pull_engines(board, result, tmp_path / "bundle")
+    timing = result.files[0]
+    assert (timing.tool, timing.problem, len(timing.samples_ns)) == ("trtexec", "", 3)
+    assert timing.golden.passed and timing.samples_ns[0][0] == 2_500_000
+    assert path.parent == tmp_path / "bundle.engines"
+    assert path.read_bytes() == file.read_bytes()
+    assert len(built(tools)) == 1 and len(list(engines.rglob("*.engine"))) == 1
 
 
 @needs("ssh")
@@ -205,6 +228,7 @@ def test_a_phone_without_python_is_timed_by_benchmark_model(tmp_path, monkeypatc
     assert [(u.unit, u.operators, u.time_ms) for u in read.units] == [
         ("XNNPACK", 1, 6.441), ("NNAPI", 1, 1.078), ("CPU", 1, 3.221),
     ]  # fmt: skip
+    assert set(found["conditions"]) == {"before", "after"}
     timing, profiled = scripted.calls(phone.tools)
     assert "--num_runs=10" in timing and "--min_secs=1" in timing and "--num_threads=1" in timing
     assert not any("profiling" in word for word in timing) and len(profiled) == 6
@@ -288,6 +312,44 @@ def test_a_report_that_lacks_something_is_refused(tmp_path):
     for report in ([], {}, {"detailed_performance": []}, {"detailed_performance": [{"nodes": 3}]}):
         with pytest.raises(EnvironmentFailure, match="cannot be understood"):
             benchmark_app.operators_of(report, "CPU", "")
+
+
+def test_conditions_are_asked_before_and_after(tmp_path, monkeypatch):
+    system = tmp_path / "system"
+    told = {
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "schedutil\n",
+        "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor": "performance\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1800000\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "2400000\n",
+        "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+        "sys/class/thermal/thermal_zone0/temp": "54321\n",
+        "sys/class/thermal/thermal_zone1/type": "cpu-thermal\n",
+        "sys/class/thermal/thermal_zone1/temp": "40000\n",
+        "sys/class/thermal/thermal_zone2/type": "broken\n",
+        "proc/device-tree/model": "Some Board\x00",
+        "proc/loadavg": "0.52 0.58 0.59 1/467 12345\n",
+        "proc/meminfo": "MemTotal: 4096000 kB\nMemAvailable:  2048000 kB\n",
+    }
+    for name, text in told.items():
+        (system / name).parent.mkdir(parents=True, exist_ok=True)
+        (system / name).write_text(text)
+    monkeypatch.setenv("EDGESR_SYSTEM_ROOT", str(system))
+    monkeypatch.setenv("EDGESR_HOME", str(tmp_path / "device"))
+
+    def warmer():
+        (system / "sys/class/thermal/thermal_zone0/temp").write_text("60000\n")
+        return "done"
+
+    with open_board("local:") as board:
+        result, conditions = around(board, warmer)
+    assert result == "done"
+    assert conditions["before"] == {
+        "governors": ["schedutil", "performance"], "frequencies_mhz": [1800.0],
+        "frequencies_max_mhz": [2400.0], "model": "Some Board", "load_1min": 0.52,
+        "temperatures_c": {"cpu-thermal": 54.321, "cpu-thermal 1": 40.0},
+        "free_memory_mb": 2000.0,
+    }  # fmt: skip
+    assert conditions["after"]["temperatures_c"]["cpu-thermal"] == 60.0
 
 
 def test_without_a_program_the_message_names_it(tmp_path, monkeypatch, tflite):

@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, keep the result, print it; 4 where numbers differ, 3 where a file did not run."""
     from toolkit.contracts import LinkOptions
     from toolkit.measure.board import open_board
+    from toolkit.measure.engine import pull_engines
     from toolkit.measure.results import store, write
     from toolkit.measure.rounds import bench
 
@@ -45,9 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
             say=_say,
             tool=arguments.tool,
         )
-    place = arguments.out or store(result, subject)
-    if arguments.out:
-        write(result, arguments.out)
+        place = arguments.out or store(result, subject)
+        if arguments.out:
+            write(result, arguments.out)
+        for engine in pull_engines(board, result, subject):
+            _say(f"engine: {engine}")
     _show(result, place, as_json=arguments.json)
     return exit_code(result, require_stable=arguments.require_stable)
 

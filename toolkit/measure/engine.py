@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.benchmark import Benchmark
 from toolkit.contracts import Artefact, Finished
 from toolkit.digest import sha256_file, sha256_json
 from toolkit.errors import EnvironmentFailure, SecurityError
@@ -112,6 +113,24 @@ def pull_engine(board: Board, engine: Engine, folder: Path) -> Path:
         goal.unlink()
         raise SecurityError(f"`{engine.name}` is not the engine that was measured", where=board.url)
     return goal
+
+
+def pull_engines(board: Board, benchmark: Benchmark, bundle: Path) -> list[Path]:
+    """The engines that a benchmark ran, into `<bundle>.engines` beside the bundle, which stays.
+
+    An engine that lies there already is not sent again. Raises what `pull_engine` raises.
+    """
+    folder = bundle.with_name(f"{bundle.name}.engines")
+    pulled = []
+    for timing in benchmark.files:
+        known = (one.get("engine") for one in timing.conditions)
+        told = next((engine for engine in known if isinstance(engine, dict)), {})
+        if told:
+            engine = Engine(**told)
+            there = folder / engine.name
+            is_there = there.is_file() and sha256_file(there) == engine.digest
+            pulled.append(there if is_there else pull_engine(board, engine, folder))
+    return pulled
 
 
 def _understood(done: Finished, artefact: Artefact, url: str) -> dict[str, str]:

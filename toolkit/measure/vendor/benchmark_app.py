@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.measure.vendor.conditions import around
 from toolkit.measure.vendor.task import (
     Task,
     amount,
@@ -44,6 +45,7 @@ MOVES = frozenset({
 })  # fmt: skip
 MOST_NODES = 20_000
 PROFILE_S = 1.0
+LEAST_S = 1.0  # whole seconds are asked for
 
 
 def measured(board: Board, program: str, task: Task) -> dict[str, Any]:
@@ -51,8 +53,12 @@ def measured(board: Board, program: str, task: Task) -> dict[str, Any]:
     digest = board.put(task.artefact.path)
     with tempfile.TemporaryDirectory(prefix="edgesr-") as name:
         folder = Path(name)
-        seconds = max(task.min_s, 1.0)  # whole seconds are asked for
-        text = _run(board, program, task, seconds, ["no_counters"], {REPORT: folder / REPORT})
+        report = {REPORT: folder / REPORT}
+        if task.warm_up_s >= LEAST_S:  # it has one untimed run; the chip is warmed before
+            _run(board, program, task, task.warm_up_s, ["no_counters"], {})
+        text, conditions = around(
+            board, lambda: _run(board, program, task, task.min_s, ["no_counters"], report)
+        )
         facts = times_of(read_json(folder / REPORT, NAME, board.url), board.url)
         units: list[dict[str, Any]] = []
         if task.operators:
@@ -63,7 +69,7 @@ def measured(board: Board, program: str, task: Task) -> dict[str, Any]:
             units = units_of(operators_of(counters, unit[1] if unit else "CPU", board.url))
     build = BUILD.search(text)
     runtime = {"name": "openvino", "version": build[1] if build else ""}
-    return answer(sha256=digest, runtime=runtime, units=units, **facts)
+    return answer(sha256=digest, runtime=runtime, units=units, conditions=conditions, **facts)
 
 
 def _run(
@@ -80,7 +86,14 @@ def _run(
     words += ["-hint", "none", "-nstreams", "1", "-nireq", "1", "-nthreads", str(task.threads)]
     # without it "float" runs in bfloat16 wherever the CPU has it
     words += ["-infer_precision", HINTS[task.artefact.precision]]
-    words += ["-t", str(round(seconds)), "-latency_percentile", str(PERCENTILE)]
+    words += [
+        "-t",
+        str(round(max(seconds, LEAST_S))),
+        "-niter",
+        str(task.min_runs),
+        "-latency_percentile",
+        str(PERCENTILE),
+    ]
     words += ["-json_stats", "-report_folder", ".", "-report_type", *report]
     if task.free_shape is not None:
         words += ["-data_shape", f"[{','.join(map(str, task.free_shape))}]"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from toolkit.measure.vendor.conditions import around
 from toolkit.measure.vendor.task import Task, amount, answer, not_understood, spoken, stated
 from toolkit.measure.words import plain
 from toolkit.runner.session import Executed
@@ -42,7 +43,8 @@ PROFILE_RUNS = 20
 def measured(board: Board, program: str, task: Task) -> dict[str, Any]:
     """Time the file, then profile it in a second process: profiling costs time."""
     digest = board.put(task.artefact.path)
-    facts = times_of(_run(board, program, task, _timing_flags(task)), board.url)
+    said, conditions = around(board, lambda: _run(board, program, task, _timing_flags(task)))
+    facts = {**times_of(said, board.url), "conditions": conditions}
     units: list[dict[str, Any]] = []
     if task.operators:
         flags = ["--enable_op_profiling=true", f"--num_runs={PROFILE_RUNS}", "--min_secs=0"]

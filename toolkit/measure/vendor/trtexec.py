@@ -19,6 +19,7 @@ import numpy as np
 
 from toolkit.bundle.manifest import Golden
 from toolkit.measure.engine import Engine, build_engine
+from toolkit.measure.vendor.conditions import around
 from toolkit.measure.vendor.task import (
     Task,
     amount,
@@ -66,13 +67,17 @@ def measured(board: Board, program: str, task: Task) -> dict[str, Any]:
         "sha256": digest,
         "golden": golden_of(board, program, engine, task),
         "remarks": [REMARK],
-        "conditions": {"engine": {**asdict(engine)}},
     }
+    conditions: dict[str, Any] = {"engine": asdict(engine)}
     if facts["golden"] is not None and not facts["golden"]["passed"]:
-        return answer(runtime={"name": "tensorrt", "version": ""}, **facts)
+        runtime = {"name": "tensorrt", "version": ""}
+        return answer(runtime=runtime, conditions=conditions, **facts)
     with tempfile.TemporaryDirectory(prefix="edgesr-") as name:
         results = {file: Path(name) / file for file in _wanted(task)}
-        said = _run(board, program, engine, task, _timing_flags(task), fetch=results)
+        flags = _timing_flags(task)
+        said, surroundings = around(
+            board, lambda: _run(board, program, engine, task, flags, fetch=results)
+        )
         warm_up_ms = 1e3 * task.warm_up_s
         samples = samples_of(read_json(results[TIMES], NAME, board.url), warm_up_ms, board.url)
         executed: list[Executed] = []
@@ -85,6 +90,7 @@ def measured(board: Board, program: str, task: Task) -> dict[str, Any]:
         load_ms=load_ms_of(said, board.url),
         units=units_of(executed),
         operators=[asdict(operator) for operator in executed],
+        conditions={**conditions, **surroundings},
         **facts,
     )
 
