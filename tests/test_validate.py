@@ -13,6 +13,8 @@ import pytest
 import small_bundle
 from onnx import numpy_helper
 from quant_networks import picture
+from test_images_tiles import contract
+from test_validate_checks import bicubic, open_file
 
 from toolkit.bundle.manifest import MANIFEST, REPORT, read_bundle
 from toolkit.bundle.report_file import json_bytes
@@ -24,6 +26,8 @@ from toolkit.images.decode import write_png
 from toolkit.images.sets import folder_set
 from toolkit.report import Verdict
 from toolkit.validate.asked import Asked
+from toolkit.validate.pictures import pictures_of
+from toolkit.validate.sanity import sanity
 from toolkit.validate.validating import validate_bundle, validate_file
 from toolkit.validation import Budget
 
@@ -82,7 +86,8 @@ def test_a_good_bundle_passes_and_every_stage_is_there(made):
         ("quantization", INT8, FLOAT),
         ("total", INT8, "float network"),
     ]
-    assert validation.warnings == ()
+    # the network is no trained one, and nothing else is odd
+    assert all("the float network" in warning for warning in validation.warnings)
     assert set(validation.digests) == {FLOAT, INT8, "float network"}
     assert validation.data["count"] == 2
     gates = {verdict.gate for verdict in validation.verdicts}
@@ -133,6 +138,32 @@ def test_only_the_first_pictures_are_measured_and_the_report_is_not_compared(mad
     validation = found(made, images=1)
     assert {len(stage.images) for stage in validation.stages} == {1}
     assert "report" not in {verdict.gate for verdict in validation.verdicts}
+
+
+# the float network itself
+
+
+def test_a_float_network_that_is_fed_wrongly_fails_though_nothing_drops(made, tmp_path):
+    """White of 255 where it is 1: the file and its reference are wrong alike."""
+    validation = validate_file(
+        made[3][0].path, ask(made, reference=made[2].path), scale=2, color="rgb", white=255.0
+    ).validation
+    assert failed(validation) == {("reference", "float network")}
+    assert any("are white and color right?" in warning for warning in validation.warnings)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_red_and_blue_swapped_are_suspected(tmp_path, color):
+    """A network that was trained on B, G, R, of pictures whose red is dark."""
+
+    def of_bgr(tensor):
+        return np.minimum(bicubic(tensor), np.array([1, 1, 0.4], np.float32).reshape(1, 3, 1, 1))
+
+    dark_red = picture(60, 64, 7) // np.array([3, 1, 1], np.uint8)
+    write_png(tmp_path / "a.png", dark_red)
+    pictures = pictures_of(Asked(data=tmp_path), 2)
+    _, warnings = sanity(open_file(of_bgr, contract(scale=2, color=color)), pictures)
+    assert any("with red and blue swapped" in w for w in warnings) == (color == "rgb")
 
 
 # what is wrong with a bundle
@@ -203,7 +234,7 @@ def test_pictures_that_calibrated_are_warned_of(made, copy):
         report["images"]["calibration"]["pictures"] = {"a.png": one.digest}
 
     change_report(copy, calibrated)
-    (warning,) = found(made, copy).warnings
+    *_, warning = found(made, copy).warnings
     assert warning == f"1 of 2 pictures calibrated these files and prove little: {one.name}"
 
 
@@ -315,7 +346,7 @@ def test_a_float_file_is_its_own_reference_and_its_pixels_are_probed(made, tmp_p
     onnx.save(plain, tmp_path / "net.onnx")
     validation = validate_file(tmp_path / "net.onnx", ask(made), scale=2).validation
     assert validation.passed
-    assert validation.warnings == ("the reference is `net.onnx` itself, as imported",)
+    assert "the reference is `net.onnx` itself, as imported" in validation.warnings
 
 
 @pytest.mark.parametrize("kind", [".tflite", ".xml", "int8"])

@@ -94,6 +94,20 @@ def test_a_halo_one_pixel_short_leaves_one(tile):
     assert not verdict.passed and verdict.value > 0.1
 
 
+@pytest.mark.parametrize("tile", [None, (24, 24)])
+@pytest.mark.parametrize("axis", [2, 3])
+@pytest.mark.parametrize("reach_px", [-2, 2])
+def test_a_seam_is_found_whichever_way_the_network_looks(reach_px, axis, tile):
+    def looks_one_way(tensor):
+        seen = np.roll(tensor, reach_px, axis)
+        beyond = [slice(None)] * 4
+        beyond[axis] = slice(reach_px) if reach_px > 0 else slice(reach_px, None)
+        seen[tuple(beyond)] = 0
+        return seen.repeat(2, axis=2).repeat(2, axis=3)
+
+    assert not seams(contract(scale=2, halo_px=1), tile, looks_one_way)[0].passed
+
+
 def test_a_seam_far_below_one_level_is_still_seen():
     """A two hundredth of what the network gives: rounding would hide it."""
 

@@ -77,6 +77,16 @@ def folder_set(folder: Path, name: str) -> ImageSet:
 
     Raises UserError for a missing or empty folder, and one listing every unreadable picture.
     """
+    images, problems = readable(folder, name)
+    raise_all(problems)
+    return images
+
+
+def readable(folder: Path, name: str) -> tuple[ImageSet, list[ToolkitError]]:
+    """The pictures of `folder_set` that can be read, and a problem for each that cannot.
+
+    Raises UserError for a missing or empty folder.
+    """
     from toolkit.images.decode import SUFFIXES, read_rgb
 
     if not folder.is_dir():
@@ -95,8 +105,7 @@ def folder_set(folder: Path, name: str) -> ImageSet:
             files.append(ImageFile(name=path.name, path=path, digest=digest))
         except UserError as problem:
             problems.append(problem)
-    raise_all(problems)
-    return ImageSet(name=name, files=tuple(files))
+    return ImageSet(name=name, files=tuple(files)), problems
 
 
 def shipped_folder() -> Path:

@@ -11,7 +11,7 @@ from toolkit.bundle.manifest import Bundle
 from toolkit.contracts import Image
 from toolkit.errors import ToolkitError, UserError, raise_all
 from toolkit.images.resize import crop_to_multiple
-from toolkit.images.sets import ImageFile, ImageSet, folder_set, read_picture, shipped
+from toolkit.images.sets import ImageFile, ImageSet, read_picture, readable, shipped
 from toolkit.metrics.protocol import PROTOCOL, protocol_pair
 from toolkit.report import Verdict
 from toolkit.validate.asked import Asked
@@ -53,13 +53,14 @@ class Pictures:
 def pictures_of(asked: Asked, scale: int) -> Pictures:
     """The pictures asked for. Raises UserError with every problem: none there, unreadable ones,
     ones too small to be measured at the scale, LR that is missing or of another size."""
-    images = folder_set(asked.data, "validation") if asked.data else shipped("validation")
-    if asked.images is not None:
-        if asked.images < 1:
-            raise UserError(f"`--images` must be at least 1, got {asked.images}")
-        images = replace(images, files=images.files[: asked.images])
-    problems = [problem for file in images.files for problem in _too_small(file, scale, asked)]
-    raise_all(problems)
+    if asked.images is not None and asked.images < 1:
+        raise UserError(f"`--images` must be at least 1, got {asked.images}")
+    images, problems = shipped("validation"), list[ToolkitError]()
+    if asked.data:
+        images, problems = readable(asked.data, "validation")
+    images = replace(images, files=images.files[: asked.images])
+    small = [problem for file in images.files for problem in _too_small(file, scale, asked)]
+    raise_all([*problems, *small])
     if asked.lr is None:
         return Pictures(images=images, scale=scale)
     lr = lr_paths(images.files, asked.lr, scale)

@@ -70,8 +70,23 @@ def bundle_subject(folder: Path, asked: Asked, work: Path) -> Subject:
         artefacts=bundle.artefacts,
         reference=reference,
         bundle=bundle,
-        warnings=warnings,
+        warnings=(*warnings, *_bundle_warnings(bundle, asked)),
     )
+
+
+def _bundle_warnings(bundle: Bundle, asked: Asked) -> list[str]:
+    found = []
+    if bundle.later_failure is not None:
+        place = bundle.later_failure.name
+        found.append(f"a later run of this recipe failed, see `{place}` beside the bundle")
+    packed = bundle.reference
+    if (
+        packed
+        and not asked.reference
+        and sha256_file(packed.path) != bundle.report.reference.digest
+    ):
+        found.append("the float network is the pruned one; what pruning lost is in the report")
+    return found
 
 
 def bare_subject(

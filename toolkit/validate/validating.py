@@ -39,6 +39,7 @@ from toolkit.validate.picture_checks import (
     picture_verdicts,
 )
 from toolkit.validate.pictures import Pictures, pair_verdicts, picture_warnings, pictures_of
+from toolkit.validate.sanity import sanity
 from toolkit.validate.seams import seam_verdicts
 from toolkit.validate.subject import (
     FLOAT_NETWORK,
@@ -106,12 +107,15 @@ def _validated(subject: Subject, asked: Asked, show: Show) -> Validated:
         files = _opened(stack, subject, asked)
         found = measured(pictures, files, pairs, worst, show)
         stages = (*found.stages, *_on_device(board, subject, asked, pictures, files, show))
+        fed, doubts = _sanity(subject, files, pictures)
         verdicts = [
             *_origin_verdicts(subject, asked, pictures, files, found),
+            *fed,
             *_file_verdicts(subject, files, stages, known),
         ]
         device = board.device if board else None
-    validation = _validation(subject, pictures, stages, verdicts, missing, device)
+    notes = (*missing, *doubts)
+    validation = _validation(subject, pictures, stages, verdicts, notes, device)
     return Validated(validation=validation, crops=worst.crops())
 
 
@@ -154,6 +158,12 @@ def _operators(subject: Subject, asked: Asked) -> dict[str, Operators]:
     with ThreadPoolExecutor(max_workers=CHILDREN if asked.in_child else 1) as pool:
         names = (artefact.path.name for artefact in subject.artefacts)
         return dict(zip(names, pool.map(of, subject.artefacts), strict=True))
+
+
+def _sanity(
+    subject: Subject, files: Mapping[str, OpenFile], pictures: Pictures
+) -> tuple[list[Verdict], list[str]]:
+    return sanity(files[FLOAT_NETWORK], pictures) if subject.reference else ([], [])
 
 
 def _origin_verdicts(
@@ -230,7 +240,7 @@ def _validation(
     pictures: Pictures,
     stages: tuple[Stage, ...],
     verdicts: Sequence[Verdict],
-    missing: Sequence[str],
+    notes: Sequence[str],
     device: Device | None,
 ) -> Validation:
     bundle = subject.bundle
@@ -246,7 +256,7 @@ def _validation(
         digests=subject.digests(),
         device=device,
         versions=_versions(subject),
-        warnings=(*subject.warnings, *missing, *picture_warnings(pictures, bundle)),
+        warnings=(*subject.warnings, *notes, *picture_warnings(pictures, bundle)),
         toolkit=__version__,
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
