@@ -35,7 +35,22 @@ def _emulated() -> str:
     return "" if prepared else f"`{PREPARE.format(machine='aarch64')}`"
 
 
-PARTS: dict[str, Callable[[], str]] = {"ssh": _ssh, "browser": _browser, "emulated": _emulated}
+def _busybox() -> str:
+    return "" if shutil.which("busybox") else "Debian's busybox"
+
+
+def _android() -> str:
+    missing = [name for name in ("mksh", "toybox") if shutil.which(name) is None]
+    return "Debian's mksh and toybox" if missing else ""
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "ssh": _ssh,
+    "browser": _browser,
+    "emulated": _emulated,
+    "busybox": _busybox,  # the shell and the programs of small cameras
+    "android": _android,  # the shell and the programs of Android
+}
 
 
 def needs(part: str) -> pytest.MarkDecorator:

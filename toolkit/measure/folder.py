@@ -32,7 +32,7 @@ place() { ln "$root/files/$1" "$2" 2>/dev/null || cp "$root/files/$1" "$2"; }
 _RESULT = """\
 echo 'edgesr-job 1'
 if [ -f "$result" ] && [ ! -L "$result" ]; then
-  set -- $(wc -c < "$result"); echo "size=$1"; echo "found=$(hash "$result")"; echo
+  set -- $(wc -c < "$result"); echo "size=$1"; echo "found=$(sum_of "$result")"; echo
   if [ "$1" -le "$most" ]; then READ; fi
 fi
 """
@@ -119,8 +119,9 @@ class JobFolder:
 
 
 def _read(path: str, index: int) -> str:
-    """One piece of a file on stdout; `dd` with these words is the same everywhere."""
-    return f"dd if={path} bs=1048576 skip={index * PIECE_MB} count={PIECE_MB} 2>/dev/null"
+    """One piece of a file on stdout; every device has these two, not every one has `dd`."""
+    first, count = index * (PIECE_MB << 20) + 1, PIECE_MB << 20
+    return f"tail -c +{first} {path} 2>/dev/null | head -c {count}"
 
 
 @contextlib.contextmanager
@@ -175,7 +176,7 @@ def _make(folder: JobFolder, placed: Mapping[str, str], job: bytes) -> None:
 def _remove(folder: JobFolder, digests: Sequence[str]) -> None:
     shelf = folder.shelf
     files = " ".join(f'"$root/files/{digest}"' for digest in digests)
-    body = f'{CLEAN}stop; rm -rf "$root/jobs/{folder.name}" {files}'
+    body = f'{CLEAN}end_jobs; rm -rf "$root/jobs/{folder.name}" {files}'
     for digest in digests:
         shelf.checked.pop(digest, None)
     shelf.ask(body, timeout_s=STEP_S)

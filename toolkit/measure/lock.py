@@ -28,6 +28,7 @@ POLL_S = 2.0  # between two looks at a busy device
 NAMELESS_POLLS = 3  # so often a lock may be seen without its owner, who is just writing it
 FIRST_LINE = "edgesr-lock 1"
 
+# Function names that are no alias in ksh or mksh, Android's shell: it has `stop` and `hash`.
 # What a run left: its programs, by their working folder, are asked to end; then its files go.
 CLEAN = """\
 send() {
@@ -38,7 +39,7 @@ send() {
     esac
   done
 }
-stop() {
+end_jobs() {
   for job in "$root/jobs"/*; do
     if [ -d "$job" ] && [ -n "$(send TERM "$job")" ]; then
       for second in 1 2 3 4 5 6 7 8; do  # a runner puts back what it changed
@@ -48,7 +49,7 @@ stop() {
     fi
   done
 }
-clean() { stop; rm -rf "${root:?}/jobs/"* "${root:?}/files/"*.part; }
+clean() { end_jobs; rm -rf "${root:?}/jobs/"* "${root:?}/files/"*.part; }
 """
 OWNED = 'sed -n "s/^token=//p" "$root/lock/owner" 2>/dev/null'
 _TAKE = """\

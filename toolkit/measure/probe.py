@@ -41,6 +41,7 @@ if [ -d "$root" ]; then root=$(cd "$root" && pwd -P); fi
 now() {  # seconds that no clock setting changes
   if read -r up rest </proc/uptime 2>/dev/null; then echo "${up%%.*}"; else date +%s; fi
 }
+free_kb() { set -- $(df -Pk "$1" 2>/dev/null | tail -n 1); echo "$4"; }
 boot() { cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo unknown; }
 """
 
@@ -76,7 +77,7 @@ for package, module in {packages!r}.items():
 """
 _FACTS = """\
 echo 'FIRST_LINE'
-tell() { printf '%s=' "$1"; printf '%s' "$2" | tr -d '\\000\\r' | tr '\\n' ' '; echo; }
+tell() { key=$1; set -f; set -- $2; set +f; echo "$key=$*"; }  # on one line
 first() { for f in "$@"; do if [ -s "$f" ] && [ -r "$f" ]; then cat "$f"; return; fi; done; }
 prop() { command -v getprop >/dev/null 2>&1 && getprop "$1"; }
 tell root "$root"
@@ -99,7 +100,7 @@ if [ -r /proc/cpuinfo ]; then
 fi
 tell memory_kb "$(sed -n 's/^MemTotal:[[:space:]]*\\([0-9]*\\).*/\\1/p' /proc/meminfo 2>/dev/null)"
 near=$root; while [ ! -d "$near" ]; do near=$(dirname "$near"); done
-tell free_kb "$(df -Pk "$near" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
+tell free_kb "$(free_kb "$near")"
 if [ -w "$near" ]; then tell writable yes; else tell writable no; fi
 python=
 for candidate in "${EDGESR_PYTHON:-}" "$root/venv/bin/python3" python3 python; do
@@ -111,7 +112,7 @@ done
 for tool in $hashes; do
   if [ "$(hash_with "$tool" /dev/null 2>/dev/null)" = "$empty" ]; then tell hash "$tool"; break; fi
 done
-if timeout 5 true >/dev/null 2>&1; then tell timeout yes; fi
+if timeout 5 sh -c : >/dev/null 2>&1; then tell timeout yes; fi
 for tool in $vendor_tools; do
   for place in "$(command -v "$tool" 2>/dev/null)" "/usr/src/tensorrt/bin/$tool" \\
     "/data/local/tmp/$tool"; do
@@ -183,7 +184,7 @@ def read_probe(done: Finished, url: str, *, is_emulated: bool) -> Probe:
         raise EnvironmentFailure(
             f"the device did not say what it is (exit {done.code}): {plain(done.stderr)}",
             where=url,
-            hint="it needs a POSIX shell with uname, sed, cut, head and tr",
+            hint="it needs a POSIX shell with uname, sed, head and tail",
         )
     return Probe(
         device=_device(values, url, is_emulated=is_emulated),

@@ -25,14 +25,14 @@ _SETTLE = """\
 echo 'edgesr-file 1'
 for digest in $digests; do
   file="$root/files/$digest" part="$root/files/$digest.$token.part" found=
-  if [ -f "$file" ] && [ "$(hash "$file")" != "$digest" ]; then rm -f "$file"; fi
+  if [ -f "$file" ] && [ "$(sum_of "$file")" != "$digest" ]; then rm -f "$file"; fi
   if [ ! -f "$file" ] && [ -f "$part" ]; then
-    found=$(hash "$part")
+    found=$(sum_of "$part")
     if [ "$found" = "$digest" ]; then mv "$part" "$file"; else rm -f "$part"; fi
   fi
   if [ -f "$file" ]; then echo "there.$digest=yes"; else echo "there.$digest=$found"; fi
 done
-echo "free_kb=$(df -Pk "$root/files" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
+echo "free_kb=$(free_kb "$root/files")"
 """
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Shelf:
     def script(self, body: str, *, lease_s: float = LEASE_S) -> str:
         """A script that stops where the lock was lost, and holds it for longer where not."""
         return (
-            f"{ROOT}hash() {{ {_hash(self.probe, self.link.url)}; }}\n"
+            f"{ROOT}sum_of() {{ {_hash(self.probe, self.link.url)}; }}\n"
             f"{self.lock.renewed(lease_s)}{body}"
         )
 

@@ -113,7 +113,7 @@ def clean(url: str, options: LinkOptions, *, wait_s: float, say: Say) -> Seen:
 
 
 def _forget(link: Link) -> None:
-    done = link.run(f"{ROOT}{CLEAN}stop\n{_FORGET}", timeout_s=LOCK_S)
+    done = link.run(f"{ROOT}{CLEAN}end_jobs\n{_FORGET}", timeout_s=LOCK_S)
     if done.code != 0:
         raise EnvironmentFailure(
             f"the device could not remove everything: {plain(done.stderr)}", where=link.url
