@@ -24,7 +24,14 @@ from toolkit.measure.board import open_board
 from toolkit.measure.engine import build_engine, pull_engine, pull_engines
 from toolkit.measure.reading import read_answer
 from toolkit.measure.rounds import bench
-from toolkit.measure.vendor import available, benchmark_app, benchmark_model, time_file, trtexec
+from toolkit.measure.vendor import (
+    available,
+    benchmark_app,
+    benchmark_model,
+    task,
+    time_file,
+    trtexec,
+)
 from toolkit.measure.vendor.conditions import around
 
 PROTOCOL = TimingProtocol(threads=1, rounds=3, min_runs=30, min_s=3.0, input_px=(24, 32))
@@ -175,13 +182,8 @@ def test_an_engine_with_other_numbers_is_not_timed(jetson, qdq):
     [
         ({"digits": "8602"}, "TensorRT 8.6 is too old"),
         ({"fails": "out of GPU memory"}, "out of GPU memory"),
-        ({"times": "[]"}, "times.json lists no runs"),
-        ({"times": '[{"latencyMs": 1}]'}, "startComputeMs"),
-        ({"times": '[{"startComputeMs": 1e6, "latencyMs": NaN}]'}, "`NaN` is no number"),
-        ({"times": '[{"startComputeMs": 1e6, "latencyMs": -1}]'}, "latencyMs: -1"),
         ({"times": "[" * 100_000}, "times.json"),
         ({"layers": []}, "layers.json has no `Layers`"),
-        ({"layers": [{"LayerType": "x"}]}, "layers.json: {'LayerType': 'x'}"),
     ],
 )
 def test_what_trtexec_may_say_instead(jetson, qdq, does, problem):
@@ -190,6 +192,39 @@ def test_what_trtexec_may_say_instead(jetson, qdq, does, problem):
     with open_board(url) as board, pytest.raises(EnvironmentFailure) as told:
         time_file(board, qdq[0], PROTOCOL, timeout_s=60)
     assert problem in told.value.problem and told.value.where == url
+
+
+@pytest.mark.parametrize(
+    ("runs", "problem"),
+    [
+        ([], "lists no runs"),
+        ({}, "lists no runs"),
+        ([3], "times.json: 3"),
+        ([{"latencyMs": 1}], "startComputeMs: None"),
+        ([{"startComputeMs": 1e6, "latencyMs": -1}], "latencyMs: -1"),
+        ([{"startComputeMs": 1e6, "latencyMs": True}], "latencyMs: True"),
+        ([{"startComputeMs": 1e6, "latencyMs": 1e300}], "latencyMs: 1e"),
+        ([{"startComputeMs": 0, "latencyMs": 1}], "only warm-up runs"),
+    ],
+)
+def test_times_that_are_none_are_refused(runs, problem):
+    with pytest.raises(EnvironmentFailure) as told:
+        trtexec.samples_of(runs, 200.0, "")
+    assert problem in told.value.problem
+
+
+def test_nan_is_no_json(tmp_path):
+    path = tmp_path / "times.json"
+    path.write_text('[{"latencyMs": NaN}]')
+    with pytest.raises(EnvironmentFailure, match="`NaN` is no number"):
+        task.read_json(path, "trtexec", "")
+
+
+@pytest.mark.parametrize("layers", [None, [{"LayerType": "x"}], [3], {"Layers": 3}])
+def test_layers_that_are_none_are_refused(layers):
+    information = {"Layers": layers} if isinstance(layers, list) else layers
+    with pytest.raises(EnvironmentFailure, match=r"layers\.json"):
+        trtexec.operators_of(information, [], "")
 
 
 def test_layers_of_which_only_names_are_known_have_no_precision():
@@ -267,8 +302,6 @@ def test_tables_of_operators(table, expected):
     ("does", "problem"),
     [
         ({"fails": "Failed to mmap model"}, "Failed to mmap model"),
-        ({"says": "Killed\n"}, "cannot be understood: `Killed`"),
-        ({"profile": "= Run Order =\n[node type]\nCONV_2D\t1.0\toops\n"}, "CONV_2D 1.0 oops"),
         ({"profile": "no table"}, "cannot be understood: `no table`"),
     ],
 )
@@ -279,6 +312,13 @@ def test_what_benchmark_model_may_say_instead(tmp_path, monkeypatch, tflite, doe
     with open_board("adb:R58M123ABC") as board, pytest.raises(EnvironmentFailure) as told:
         time_file(board, tflite, PROTOCOL, timeout_s=60)
     assert problem in told.value.problem
+
+
+def test_words_of_benchmark_model_that_are_others():
+    with pytest.raises(EnvironmentFailure, match="cannot be understood: `Killed`"):
+        benchmark_model.times_of("STARTING!\nKilled\n", "")
+    with pytest.raises(EnvironmentFailure, match=r"CONV_2D 1\.0 oops"):
+        benchmark_model.operators_of("= Run Order =\n[node type]\nCONV_2D\t1.0\toops\n", "")
 
 
 # benchmark_app: the real one, which comes with OpenVINO
@@ -366,8 +406,6 @@ def test_without_a_program_the_message_names_it(tmp_path, monkeypatch, tflite):
 
 
 def test_json_that_is_too_large_is_not_read(tmp_path, monkeypatch):
-    from toolkit.measure.vendor import task
-
     monkeypatch.setattr(task, "RESULT_MOST_BYTES", 10)
     path = tmp_path / "times.json"
     path.write_text(json.dumps(["x" * 100]))
