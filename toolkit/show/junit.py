@@ -30,6 +30,7 @@ HINTS = (
     ("charts.", "a flat or simple picture shows what it is: range, channel order, half a pixel"),
     ("clip", "the output leaves its range: the file must clip before it rounds"),
     ("bias_levels", "the file rounds to one side: check rounding of the output"),
+    ("levels", "the output is rounded twice: the last range must end at white, on 255 steps"),
     ("digest", "the files are not those of the manifest: make the bundle again"),
     ("golden", "the file does not give what it gave when it was packed: make the bundle again"),
     ("pairs", "HR and LR do not belong together: make LR again, or leave it out"),

@@ -63,6 +63,7 @@ SENTENCES = {
     "seams.halo_short_px": "overlaps its tiles by {value} too little, {bound}",
     "borders": "is off by {value} at the borders, {bound}",
     "bias_levels": "is brighter or darker by {value}, {bound}",
+    "levels": "never gives {value} that its reference gives, {bound}",
     "clip": "turns {value} from bright to dark or back, {bound}",
     "charts.white": "is off by {value} on flat white, {bound}",
     "charts.black": "is off by {value} on flat black, {bound}",

@@ -15,6 +15,7 @@ from toolkit.show.crops import Crop, worst_crops
 from toolkit.validate.asked import Show
 from toolkit.validate.comparing import Rendered, compared, interval
 from toolkit.validate.files import OpenFile
+from toolkit.validate.level_gaps import Counts, level_counts
 from toolkit.validate.pictures import Pictures
 from toolkit.validate.subject import Pairing, final_pairing
 from toolkit.validation import Comparison, Stage
@@ -41,10 +42,11 @@ class Worst:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one pass over the pictures gave: stages, and every file's own scores."""
+    """What one pass over the pictures gave: stages, and every file's own scores and levels."""
 
     stages: tuple[Stage, ...]
     scores: Mapping[str, Sequence[ImageScore]]
+    levels: Mapping[str, Counts]
 
 
 def measured(
@@ -57,6 +59,7 @@ def measured(
     """All stages that this host can measure; one picture is in memory at a time."""
     found: list[list[Comparison]] = [[] for _ in pairs]
     scores: dict[str, list[ImageScore]] = {name: [] for name in files}
+    levels = {name: level_counts(None) for name in files}
     total = len(pictures.images.files)
     for done, file in enumerate(pictures.images.files, start=1):
         lr, hr = pictures.pair(file)
@@ -64,6 +67,7 @@ def measured(
         for name, picture in rendered.items():
             psnr_db, ssim = picture.score.psnr_db, picture.score.ssim
             scores[name].append(ImageScore(name=file.name, psnr_db=psnr_db, ssim=ssim))
+            levels[name] += level_counts(picture.planes)
         for pair, comparisons in zip(pairs, found, strict=True):
             a, b = rendered[pair.file], rendered[pair.against]
             band_px = border_px(files[pair.against])
@@ -72,7 +76,7 @@ def measured(
                 _keep_crop(worst, file.name, pair, hr, lr, a, b)
         show(Progress(done=done, total=total, note=file.name))
     stages = tuple(stage_of(pair, images) for pair, images in zip(pairs, found, strict=True))
-    return Measurement(stages=stages, scores=scores)
+    return Measurement(stages=stages, scores=scores, levels=levels)
 
 
 def stage_of(pair: Pairing, images: Sequence[Comparison]) -> Stage:

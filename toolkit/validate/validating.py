@@ -24,6 +24,7 @@ from toolkit.validate.comparing import stage_verdicts
 from toolkit.validate.files import OpenFile, opened
 from toolkit.validate.float_network import graph_halo_px
 from toolkit.validate.known_answers import check_metric
+from toolkit.validate.level_gaps import Counts, gap_verdict
 from toolkit.validate.measuring import Measurement, Worst, measured
 from toolkit.validate.operators import Operators, operators_of, precision_verdicts
 from toolkit.validate.origin import (
@@ -111,7 +112,7 @@ def _validated(subject: Subject, asked: Asked, show: Show) -> Validated:
         verdicts = [
             *_origin_verdicts(subject, asked, pictures, files, found),
             *fed,
-            *_file_verdicts(subject, files, stages, known),
+            *_file_verdicts(subject, files, stages, found.levels, known),
         ]
         device = board.device if board else None
     notes = (*missing, *doubts)
@@ -190,6 +191,7 @@ def _file_verdicts(
     subject: Subject,
     files: Mapping[str, OpenFile],
     stages: Sequence[Stage],
+    levels: Mapping[str, Counts],
     known: Mapping[str, Operators],
 ) -> list[Verdict]:
     """Every gate of every file, stages first."""
@@ -204,14 +206,16 @@ def _file_verdicts(
                 found += conversion_verdicts(stage, artefact.precision)
             if stage.file == name and stage.name == "device":
                 found += device_verdicts(stage)
-        found += _look_verdicts(files, final_stage(stages, name))
+        found += _look_verdicts(files, final_stage(stages, name), levels)
         found += seam_verdicts(files[name], halo_px)
         limits = recipe_limits(subject.bundle, name)
         found += precision_verdicts(artefact, known[name], limits)
     return found
 
 
-def _look_verdicts(files: Mapping[str, OpenFile], stage: Stage | None) -> list[Verdict]:
+def _look_verdicts(
+    files: Mapping[str, OpenFile], stage: Stage | None, levels: Mapping[str, Counts]
+) -> list[Verdict]:
     """Pictures and charts of a file against those of its reference."""
     if stage is None:
         return []
@@ -220,6 +224,7 @@ def _look_verdicts(files: Mapping[str, OpenFile], stage: Stage | None) -> list[V
     drawn, wanted = own.drawn(file), own.drawn(reference)
     return [
         *picture_verdicts(stage, chart_wraps(drawn, wanted)),
+        gap_verdict(stage.file, levels[stage.file], levels[stage.against]),
         *chart_verdicts(stage.file, own, drawn, wanted),
     ]
 
