@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -246,5 +247,5 @@ def _number(values: Mapping[str, str], key: str) -> float:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    parts = text.split(".")
-    return tuple(int(part) for part in parts) if all(p.isdigit() for p in parts) and text else ()
+    numbers = re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})*", text)
+    return tuple(int(part) for part in text.split(".")) if numbers else ()
