@@ -12,7 +12,8 @@ from typing import Any
 from seeded import ir_edits, onnx_edits, repack, tflite_edits
 from seeded.builds import GOOD, Build, Made, make
 from seeded.case import Case, Fault, patched, validate
-from toolkit.bundle.manifest import MANIFEST
+from toolkit.bundle.manifest import MANIFEST, REFERENCE, REPORT
+from toolkit.bundle.report_file import json_bytes
 
 BUILDS = {build.name: build for build in GOOD}
 ORT = BUILDS["rgb-generic-cpu"]
@@ -181,6 +182,28 @@ def _other_golden(made: Made, folder: Path) -> Iterator[Case]:
     yield Case(made=made, bundle=bundle, ask=validate)
 
 
+@contextlib.contextmanager
+def _other_network(made: Made, folder: Path) -> Iterator[Case]:
+    """The float network of the build before, all digests stated again."""
+    bundle = repack.copied(made.bundle, folder)
+    shutil.copyfile(make(older(made)).bundle / REFERENCE, bundle / REFERENCE)
+    repack.restate(bundle, json.loads((bundle / MANIFEST).read_bytes()))
+    yield Case(made=made, bundle=bundle, ask=validate)
+
+
+@contextlib.contextmanager
+def _polished(made: Made, folder: Path) -> Iterator[Case]:
+    """Figures of INT8 files that nobody measured, all digests stated again."""
+    bundle = repack.copied(made.bundle, folder)
+    report = json.loads((bundle / REPORT).read_bytes())
+    for file in report["files"]:
+        for image in file["images"] if file["precision"] == "int8" else ():
+            image["psnr_db"] += 0.01
+    (bundle / REPORT).write_bytes(json_bytes(report))
+    repack.restate(bundle, json.loads((bundle / MANIFEST).read_bytes()))
+    yield Case(made=made, bundle=bundle, ask=validate)
+
+
 PACKAGING = (
     Fault(
         name="stale artefact", where="an older INT8 file under the new manifest",
@@ -203,5 +226,13 @@ PACKAGING = (
     Fault(
         name="golden vectors of another build", where="golden/ of the build before, digests anew",
         stage="packaging", build=ORT, put_in=_other_golden,
+    ),
+    Fault(
+        name="another float network", where="the network of the build before, digests anew",
+        stage="packaging", build=ORT, put_in=_other_network,
+    ),
+    Fault(
+        name="polished figures", where="the report: 0.01 dB more for INT8, digests anew",
+        stage="packaging", build=ORT, put_in=_polished,
     ),
 )  # fmt: skip

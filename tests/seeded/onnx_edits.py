@@ -138,11 +138,9 @@ def truncate(model: ModelProto) -> None:
 def round_twice(model: ModelProto) -> None:
     """The output goes over a grid of 232 steps before the 255 of a picture."""
     step = _constant(model, "seeded.step", np.float32(1.1 / LEVELS))
-    zero = _constant(model, "seeded.zero", np.uint8(0))
     _before_output(
         model,
-        helper.make_node("QuantizeLinear", ["seeded.out", step, zero], ["seeded.q"]),
-        helper.make_node(
-            "DequantizeLinear", ["seeded.q", step, zero], [model.graph.output[0].name]
-        ),
+        helper.make_node("Div", ["seeded.out", step], ["seeded.steps"]),
+        helper.make_node("Round", ["seeded.steps"], ["seeded.whole"]),
+        helper.make_node("Mul", ["seeded.whole", step], [model.graph.output[0].name]),
     )

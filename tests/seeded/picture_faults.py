@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,8 +21,11 @@ from seeded.case import Case, Fault, validate
 from seeded.file_faults import OPENVINO, ORT
 from toolkit.bundle.manifest import MANIFEST, REPORT
 from toolkit.bundle.report_file import json_bytes
+from toolkit.cli import _handler, _parser
+from toolkit.errors import UserError
 from toolkit.images.decode import read_rgb, write_png
 from toolkit.images.resize import low_resolution
+from toolkit.report import Verdict
 
 Shrink = Callable[[np.ndarray, int], np.ndarray]
 
@@ -82,6 +86,30 @@ def _data(name: str, where: str, put_in: Any) -> Fault:
     return Fault(name=name, where=where, stage="data", build=ORT, put_in=put_in, error="LR")
 
 
+@contextlib.contextmanager
+def _calibrated_on_validation(made: Made, folder: Path) -> Iterator[Case]:
+    """One picture that the gates are measured on is calibrated on as well."""
+    project = folder / "project"
+    shutil.copytree(made.network.parent, project)
+    picture = next((project / "validation").iterdir())
+    shutil.copyfile(picture, project / "calibration" / f"another-name{picture.suffix}")
+    yield Case(made=made, bundle=project, ask=_run)
+
+
+def _run(case: Case) -> Sequence[Verdict]:
+    """`edgesr run` on a project that lies ready."""
+    recipe = next(case.bundle.glob("*.yaml"))
+    places = ["--out", str(case.bundle / "out2"), "--cache", str(case.bundle / "cache")]
+    arguments = _parser().parse_args(["run", str(recipe), *places])
+    said = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        code = _handler("run")(arguments)
+    if code:  # one target's error does not stop the others: it is printed
+        errors = [line for line in said.getvalue().splitlines() if line.startswith("error: ")]
+        raise UserError(errors[0].removeprefix("error: "))
+    return ()
+
+
 DATA = (
     _data("LR truncated", "LR files: cut off to 8 bits, not rounded", in_lr(_truncated)),
     _data(
@@ -92,6 +120,10 @@ DATA = (
     _data("swapped pair", "two LR files under each other's names", in_lr(low_resolution, _swap)),
     _data("LR shifted", "LR files: one HR pixel to the left", in_lr(_shifted)),
     _data("LR in BGR", "LR files: channels reversed", in_lr(_bgr)),
+    Fault(
+        name="calibrated on validation", where="one picture in both sets, under two names",
+        stage="data", build=ORT, put_in=_calibrated_on_validation, error="share 1 of their",
+    ),
     _data("LR through JPEG", "LR files: JPEG of quality 95", in_lr(_jpeg)),
 )  # fmt: skip
 

@@ -101,7 +101,7 @@ def restate(bundle: Path, manifest: dict[str, Any], *, report: bool = True) -> N
             _restate_entry(bundle, vector["output"])
     if report:
         _restate_report(bundle, manifest)
-    for entry in manifest["other"]:
+    for entry in (*manifest["other"], *filter(None, [manifest.get("reference")])):
         _restate_entry(bundle, entry)
     manifest["report_digest"] = stated(REPORT, bundle / REPORT)["sha256"]
     (bundle / MANIFEST).write_bytes(json_bytes(manifest))
