@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 
 import pytest
+import scripted_programs as scripted
 from needs import needs
-from ssh_server import ssh_server
+from ssh_server import programs, ssh_server
 from tiny_project import command, make_project
 
 from toolkit.cli import main
@@ -75,7 +76,7 @@ def test_a_file_that_computes_otherwise_on_the_device_is_not_packed(tmp_path, mo
     assert not (recipe.parent / "out" / "tiny" / "generic-cpu").exists()
     failed = [v for v in report_of(recipe, "generic-cpu.failed")["verdicts"] if not v["passed"]]
     assert "golden" in {v["gate"] for v in failed}
-    assert "golden" in capsys.readouterr().out
+    assert "tiny.int8.onnx answers otherwise than" in " ".join(capsys.readouterr().out.split())
 
 
 def test_coverage_is_looked_at_on_this_host_where_no_device_is_named(tmp_path):
@@ -139,3 +140,25 @@ def test_a_run_measures_through_ssh(tmp_path, monkeypatch):
     report = report_of(recipe)
     assert {file["latency"]["device"] for file in report["files"]} == {server.url}
     assert report["files"][0]["latency"]["tool"] == "runner"
+
+
+@needs("ssh")
+def test_a_jetson_recipe_builds_and_times_the_engines_on_the_board(tmp_path, monkeypatch, capsys):
+    tools = tmp_path / "tensorrt"
+    scripted.install(tools, "trtexec")
+    path = f"{tools}:{programs(tmp_path / 'bin')}"
+    environment = {"PATH": path, "EDGESR_PYTHON": "/no/python"}  # a board without any Python
+    recipe = make_project(tmp_path / "jetson", targets="jetson-orin-nano")
+    with ssh_server(tmp_path / "server", environment=environment) as server:
+        monkeypatch.setenv("EDGESR_SSH_CONFIG", str(server.client_config))
+        assert edgesr(with_gate(recipe, "latency_p90_ms: 100"), "--device", server.url) == 0
+        assert [name for name in server.left() if not name.startswith("engines")] == []
+    report = report_of(recipe, "jetson-orin-nano")
+    assert {file["latency"]["tool"] for file in report["files"]} == {"trtexec"}
+    held = {v["gate"] for v in report["verdicts"] if v["passed"]}
+    assert {"golden", "latency_p90_ms"} <= held
+    assert not any("not held here" in warning for warning in report["warnings"])
+    assert "in the place of" not in capsys.readouterr().out
+    bundle = recipe.parent / "out" / "tiny" / "jetson-orin-nano"
+    (stored,) = results_folder(bundle).iterdir()
+    assert {unit.unit for unit in read(stored).files[-1].units} == {"GPU", "DLA"}

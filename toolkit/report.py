@@ -73,6 +73,11 @@ def npu_use(value: Mapping[str, Any]) -> NpuUse:
     return NpuUse(**{**value, **sides})
 
 
+# TensorRT is on its boards alone: on this host ONNX Runtime computes its files.
+STOOD_IN_FOR = "tensorrt"
+OWN_TOOL = "trtexec"  # on a board this is what takes its files' times
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """One file (or the float reference) measured: picture, time, size, share of INT8."""
@@ -90,6 +95,14 @@ class Measured:
     npu: NpuUse | None = None  # of files that are compiled for one
     # share of operators on the compute unit that the target names, 0 to 1; None: nobody looked
     coverage: float | None = None
+
+    @property
+    def is_stood_in(self) -> bool:
+        """Whether another runtime's clock stands in for the file's own, so that no gate on time
+        can be held."""
+        return self.backend == STOOD_IN_FOR and (
+            self.latency is None or self.latency.tool != OWN_TOOL
+        )
 
     @property
     def psnr_db(self) -> float:

@@ -10,11 +10,10 @@ from pathlib import Path
 from toolkit import __version__
 from toolkit.contracts import Artefact
 from toolkit.digest import sha256_json
-from toolkit.report import Measured, Rung, RungFile, StepRecord, Verdict, psnr_drop
+from toolkit.report import STOOD_IN_FOR, Measured, Rung, RungFile, StepRecord, Verdict, psnr_drop
 from toolkit.run.convert import convert
 from toolkit.run.judge import (
     LEAST_INT8_SHARE,
-    STOOD_IN_FOR,
     content_gates,
     failed,
     is_picture,

@@ -10,7 +10,6 @@ from toolkit.spec.recipe import Gates
 
 # A file in which less than half of the work is INT8 is a float file under another name.
 LEAST_INT8_SHARE = 0.5
-STOOD_IN_FOR = "tensorrt"  # ONNX Runtime computes its files here: their times are not the board's
 
 
 def _at_most(
@@ -65,7 +64,7 @@ def judge(
     layers are left in INT8, in words. No clock is held against a file that another runtime stands
     in for.
     """
-    if measured.backend == STOOD_IN_FOR:
+    if measured.is_stood_in:
         gates = content_gates(gates)
     verdicts = []
     file = measured.file

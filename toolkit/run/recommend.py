@@ -1,11 +1,12 @@
-"""INT8 or float, runtime by runtime: decided by time on this host, never against a gate."""
+"""INT8 or float, runtime by runtime: decided by time on the device, or on this host; never against
+a gate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from toolkit.report import Measured, Recommendation, Verdict, psnr_drop
-from toolkit.run.judge import STOOD_IN_FOR, failed, judge, picture_gates
+from toolkit.run.judge import failed, judge, picture_gates
 from toolkit.spec.recipe import Gates
 
 INT8, FLOAT, EITHER = "int8", "float", "either"
@@ -73,7 +74,7 @@ def _decided(
 
 def _elsewhere(file: Measured) -> tuple[str, str] | None:
     """Where the file is computed by what is not at hand, this host's time decides nothing."""
-    if file.backend == STOOD_IN_FOR:
+    if file.is_stood_in:
         return EITHER, (
             "ONNX Runtime ran it in TensorRT's place; whether INT8 or float16 is faster, the board "
             "decides (build_engine.sh builds both)"
@@ -96,7 +97,12 @@ def _choice(gates: Gates, reference: Measured, file: Measured, rival: Measured) 
     if broken:
         gate = broken[0]
         return INT8, f"only {speed}, but float breaks {gate.gate} of {gate.limit:g} {gate.unit}"
-    return FLOAT, f"INT8 is only {speed} on this host, {loss}"
+    return FLOAT, f"INT8 is only {speed} {_place(file)}, {loss}"
+
+
+def _place(file: Measured) -> str:
+    device = file.latency.device if file.latency else ""
+    return f"on {device}" if device else "on this host"
 
 
 def _loss(drop_db: float) -> str:

@@ -29,10 +29,10 @@ from toolkit.run.attempt import with_times, without_int8
 from toolkit.run.evidence import golden_of
 from toolkit.run.explain import explanation
 from toolkit.run.host import FASTER_FLOATS, host_facts
-from toolkit.run.judge import STOOD_IN_FOR, failed
+from toolkit.run.judge import failed
 from toolkit.run.key import declared, tool_versions
 from toolkit.run.ladder import Climbed
-from toolkit.run.recommend import file_verdicts, recommend
+from toolkit.run.recommend import EITHER, file_verdicts, recommend
 from toolkit.run.rungs import quantize_step
 from toolkit.run.score import RUNS_FASTER_FLOATS, Scored, layers_left, measured_file
 from toolkit.run.sources import Spine
@@ -146,7 +146,7 @@ def _not_held(gates: Gates, measured: Sequence[Measured]) -> list[str]:
     """Gates on time that say nothing of files which another runtime stands in for."""
     stated = {"latency_p90_ms": gates.latency_p90_ms, "int8_speedup": gates.int8_speedup}
     names = [name for name, limit in stated.items() if limit is not None]
-    if not names or not any(one.backend == STOOD_IN_FOR for one in measured):
+    if not names or not any(one.is_stood_in for one in measured):
         return []
     verb = "are" if len(names) > 1 else "is"
     listed = " and ".join(f"`{name}`" for name in names)
@@ -157,9 +157,7 @@ def _ladder(climbed: Climbed | None, advice: Sequence[Recommendation]) -> tuple[
     """The rungs, the taken one with the times of the report."""
     if climbed is None:
         return ()
-    times = {
-        r.int8_file: (r.int8_p50_ms, r.float_p50_ms) for r in advice if r.backend != STOOD_IN_FOR
-    }
+    times = {r.int8_file: (r.int8_p50_ms, r.float_p50_ms) for r in advice if r.ship != EITHER}
     return tuple(with_times(rung, times) if rung.is_taken else rung for rung in climbed.rungs)
 
 

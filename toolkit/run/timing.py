@@ -93,7 +93,7 @@ def time_on(
 
 def _device_latency(timing: FileTiming, taken: Benchmark) -> Latency | None:
     samples = all_samples(timing)
-    if not samples:
+    if not samples:  # a program that states figures and no samples decides no gate
         return None
     return Latency(
         p50_ms=round(percentile_ms(samples, 50), 3),
