@@ -154,9 +154,10 @@ def _fetch_packages(machine: str, folder: Path) -> list[Path]:
     """The .deb files of a minimal Debian with Python. Those that are there already are kept."""
     words = ["debootstrap", "--download-only", "--force-check-gpg", "--variant=minbase"]
     words += [f"--arch={DEBIAN_OF[machine]}", "--include=python3", SUITE, str(folder)]
-    if os.geteuid() != 0:
-        words = ["unshare", "--user", "--map-root-user", *words]  # it only looks whether it is root
-    _run(words, "debootstrap could not fetch Debian's packages")
+    # killed with us, it and all that it started; it only looks whether it is root
+    alone = ["unshare", "--pid", "--fork", "--kill-child"]
+    alone += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    _run([*alone, *words], "debootstrap could not fetch Debian's packages")
     return sorted((folder / "var/cache/apt/archives").glob("*.deb"))
 
 
@@ -176,7 +177,7 @@ def _run(words: Sequence[str], problem: str) -> None:
         lines = [line for line in child.stdout.splitlines() if not line.startswith("I: ")]
         talk = "\n".join(lines[-TALK_LINES:])
         raise EnvironmentFailure(
-            f"{problem} (`{Path(words[0]).name}`, exit {child.returncode}): {talk}",
+            f"{problem} (exit {child.returncode}): {talk}",
             hint="look at the network and the proxy; what was fetched is kept, run it again",
         )
 
