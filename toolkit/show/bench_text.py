@@ -40,7 +40,7 @@ def bench_text(benchmark: Benchmark, *, width: int, colour: bool, place: Path | 
     """
     ratios = {one.file: one for one in speed_ups(benchmark.files)}
     blocks = [_verdict(benchmark, width, colour)]
-    if not benchmark.device.is_emulated:
+    if any(all_samples(timing) for timing in benchmark.files):
         blocks.append([paint(line, DIM, colour) for line in _heads(width)])
     blocks += [_file(timing, ratios, width, colour) for timing in benchmark.files]
     blocks.append(_conditions(benchmark, width))
@@ -78,10 +78,7 @@ def _cells(values: Sequence[str], width: int) -> str:
 
 def _file(timing: FileTiming, ratios: Mapping[str, SpeedUp], width: int, colour: bool) -> list[str]:
     taken = summary(timing)
-    size = f"{timing.height_px} x {timing.width_px} px"
-    tool = "" if timing.tool == "runner" else f", by {timing.tool}"
-    about = f"{timing.precision} on {timing.runtime or timing.backend}{tool}, {size}"
-    lines = [f"{paint(printable(timing.file), BOLD, colour)}  {printable(about)}"]
+    lines = _title(timing, width, colour)
     if taken is not None:
         lines.append(_cells(_numbers(taken), width))
     for label, text, shade in _facts(timing, ratios.get(timing.file)):
@@ -89,6 +86,19 @@ def _file(timing: FileTiming, ratios: Mapping[str, SpeedUp], width: int, colour:
         lines.append(paint(f"  {label:<{LABEL_WIDTH - 2}}{first}", shade, colour and bool(shade)))
         lines += [" " * LABEL_WIDTH + line for line in more]
     return lines
+
+
+def _title(timing: FileTiming, width: int, colour: bool) -> list[str]:
+    """Name, precision, runtime and size; on lines of their own where one is too narrow."""
+    was_timed = bool(all_samples(timing) or timing.stated_ms)
+    size = f", {timing.height_px} x {timing.width_px} px" if was_timed else ""
+    tool = "" if timing.tool == "runner" else f", by {timing.tool}"
+    about = f"{timing.precision} on {timing.runtime or timing.backend}{tool}{size}"
+    name = printable(timing.file)
+    painted = paint(name, BOLD, colour)
+    if len(name) + 2 + len(printable(about)) <= width:
+        return [f"{painted}  {printable(about)}"]
+    return [painted, *("  " + line for line in wrapped(about, width - 2))]
 
 
 def _numbers(taken: Summary) -> tuple[str, ...]:
@@ -172,7 +182,8 @@ def _conditions(benchmark: Benchmark, width: int) -> list[str]:
         order = "one file after another" if protocol.sustained_min else "files in turn"
         sustained = f"{protocol.sustained_min:g} min of load first, " * bool(protocol.sustained_min)
         lines.append(
-            f"{protocol.threads} threads, {protocol.rounds} rounds, {order}, a fresh process each; "
+            f"{protocol.threads} threads, {_rounds(protocol.rounds)}, {order}, a fresh process "
+            f"each; "
             f"{sustained}{protocol.warm_up_s:g} s of warm-up, then at least {protocol.min_runs} "
             f"runs and {protocol.min_s:g} s over all rounds"
         )
@@ -181,6 +192,10 @@ def _conditions(benchmark: Benchmark, width: int) -> list[str]:
     memory = f"{device.memory_mb / 1024:.1f} GB"
     lines.append(f"{device.cpu}, {device.cores} cores, {memory}, {device.system}")
     return [part for line in lines if line for part in hung(line, "", width)]
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round{'s' * (count != 1)}"
 
 
 def _too_few(files: Sequence[FileTiming]) -> list[str]:
