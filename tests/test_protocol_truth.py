@@ -153,6 +153,19 @@ def test_a_metric_with_a_bug_refuses_itself_by_the_protocols_name(bug, monkeypat
     assert protocol.PROTOCOL in refused.value.where
 
 
+def test_an_lr_picture_that_is_one_level_off_is_enough(monkeypatch):
+    """The digest alone sees it where nothing else reads this picture."""
+
+    def off_by_one(rgb, scale):
+        lr, hr = protocol_pair(rgb, scale)
+        lr[0, 0, 0] ^= 1
+        return lr, hr
+
+    monkeypatch.setattr(known_answers, "protocol_pair", off_by_one)
+    with pytest.raises(InternalFailure, match="the LR picture at x2 is not the protocol's"):
+        check_metric()
+
+
 def test_nothing_is_measured_by_a_metric_that_is_wrong(monkeypatch, tmp_path):
     from toolkit.validate import validating
 

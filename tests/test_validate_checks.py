@@ -14,7 +14,7 @@ from toolkit.contracts import Artefact
 from toolkit.images.resize import bicubic_resize
 from toolkit.images.tiles import with_tile
 from toolkit.metrics.protocol import Score
-from toolkit.validate.chart_checks import chart_verdicts, chart_wraps, charts_for
+from toolkit.validate.chart_checks import _largest, chart_verdicts, chart_wraps, charts_for
 from toolkit.validate.comparing import (
     Rendered,
     border_mask,
@@ -200,6 +200,10 @@ def test_a_network_that_gives_nan_passes_no_chart():
 
     verdicts, _ = charts_of(broken)
     assert not any(v.passed for v in verdicts.values())
+
+
+def test_one_gradient_that_is_no_number_is_enough():
+    assert math.isnan(_largest(1.0, math.nan)) and math.isnan(_largest(math.nan, 1.0))
 
 
 def test_charts_fill_a_fixed_tile_and_are_large_enough_for_the_halo():
