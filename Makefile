@@ -1,7 +1,7 @@
 # make demo   install into .venv and run the first recipe
 # make test   install into .venv and run every test
 # make lint   formatting, lint and types
-# make system install Debian's parts of some tests (as root): SSH server, browser, Arm emulator
+# make system install Debian's parts of some tests (as root): SSH server, browser, Arm, small shells
 # make faults seeded faults and good builds: what catches each, as a table; some minutes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -27,7 +27,7 @@ faults: install
 system:
 	apt-get update --quiet=2
 	apt-get install --quiet=2 --yes --no-install-recommends \
-	  openssh-server chromium chromium-driver qemu-user-static debootstrap
+	  openssh-server chromium chromium-driver qemu-user-static debootstrap busybox mksh toybox
 
 install: .venv/.installed
 

@@ -62,7 +62,7 @@ gates:  # one that is missed: the report says why, nothing is packed, exit code 
   # size_kb: 200
 
 measure: {{threads: 2, min_runs: 100, min_s: 3.0, input_px: [360, 640]}}
-# devices: {{{_name(targets[0])}: ssh://user@board}}  # measure there; else this host's clock is used
+# devices: {{{_name(targets[0])}: ssh://user@board}}  # measure there, not on this host
 """
 
 
