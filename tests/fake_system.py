@@ -18,17 +18,18 @@ def governor_files(root):
 
 def fake_board(root, *, cores=4, governor="schedutil", choices=CHOICES, mhz=2400, limit_mhz=2400):
     """A board of four cores in two clusters, like a Raspberry Pi with a second policy."""
-    for core in range(cores):
-        place = f"sys/devices/system/cpu/cpu{core}/cpufreq"
+    for first in (0, cores // 2):
+        place = f"sys/devices/system/cpu/cpufreq/policy{first}"
         put(root, f"{place}/scaling_cur_freq", mhz * 1000)
         put(root, f"{place}/cpuinfo_min_freq", 1_500_000)
         put(root, f"{place}/cpuinfo_max_freq", 2_400_000)
         put(root, f"{place}/scaling_max_freq", limit_mhz * 1000)
         put(root, f"{place}/scaling_governor", governor)
-    for policy in (0, cores // 2):
-        place = f"sys/devices/system/cpu/cpufreq/policy{policy}"
-        put(root, f"{place}/scaling_governor", governor)
         put(root, f"{place}/scaling_available_governors", choices)
+        for core in range(first, first + cores // 2):
+            folder = root / f"sys/devices/system/cpu/cpu{core}"
+            folder.mkdir(exist_ok=True)
+            (folder / "cpufreq").symlink_to(f"../cpufreq/policy{first}")
     put(root, "sys/devices/system/cpu/cpufreq/boost", 1)
     put(root, "sys/devices/system/cpu/cpuidle/current_driver", "psci")
     zone(root, 0, "cpu-thermal", 51_250)

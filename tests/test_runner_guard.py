@@ -71,8 +71,24 @@ def test_signals_are_one_exception_and_later_ones_are_ignored(tmp_path):
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(60)\n"
         "except guard.Stopped as stop:\n"
+        "    guard.ignore_signals()\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.write(answer_fd, str(stop).encode())\n"
+        "watched.leave()"
+    )
+    assert ended(tmp_path, act) == (0, b"SIGTERM")
+
+
+def test_a_library_that_swallows_the_exception_does_not_swallow_the_end(tmp_path):
+    act = (
+        "for _ in range(3):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(60)\n"
+        "    except guard.Stopped as stop:\n"
+        "        last = stop\n"
+        "guard.ignore_signals()\n"
+        "os.write(answer_fd, str(last).encode())\n"
         "watched.leave()"
     )
     assert ended(tmp_path, act) == (0, b"SIGTERM")

@@ -22,6 +22,7 @@ from runner_jobs import (
 )
 
 from toolkit.runner.answer import EMPTY
+from toolkit.runner.runtimes import openvino
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,18 @@ def test_openvino_says_where_it_ran_and_in_which_precision(files, tmp_path):
     layers = [o for o in found["operators"] if o["kind"] == "Convolution"]
     assert [o["precision"] for o in layers] == ["int8"] * 3
     assert all(o["time_ms"] >= 0 for o in found["operators"])
-    assert "Const" not in {o["kind"] for o in found["operators"]}
+    assert not {"Const", "Input", "Output"} & {o["kind"] for o in found["operators"]}
     assert [unit["unit"] for unit in found["units"]] == ["CPU"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "hint"),
+    [("int8", "f32"), ("float32", "f32"), ("bfloat16", "bf16")],  # f16 is not there on every CPU
+)
+def test_openvino_computes_in_the_precision_that_is_stated(files, precision, hint):
+    network = openvino.compiled(openvino.read(files("openvino").path), precision, 1)
+    assert network.get_property("INFERENCE_PRECISION_HINT").to_string() == hint
+    assert network.get_property("INFERENCE_NUM_THREADS") == 1
 
 
 def test_litert_says_what_xnnpack_took_and_what_it_left(files, tmp_path):

@@ -52,18 +52,23 @@ def tuned(system: Path, home: Path, *, wanted: bool) -> Iterator[str]:
         yield reason
         return
     try:
-        _write_atomically(home, {"process": os.getpid(), "governors": kept})
-        for place in kept:
-            _write(system / place, WANTED)
-        reason = "" if set(governors(system).values()) == {WANTED} else "the kernel kept another"
-    except OSError as error:
-        reason = f"{error.strerror or error}: {error.filename or home}"
-    try:
+        reason = _set(system, home, kept)
         if reason:
             restore(system, home, owner=os.getpid())
         yield reason
     finally:
         restore(system, home, owner=os.getpid())
+
+
+def _set(system: Path, home: Path, kept: Mapping[str, str]) -> str:
+    """Write down what is there, then change it; "" or why it could not be changed."""
+    try:
+        _write_atomically(home, {"process": os.getpid(), "governors": kept})
+        for place in kept:
+            _write(system / place, WANTED)
+    except OSError as error:
+        return f"{error.strerror or error}: {error.filename or home}"
+    return "" if set(governors(system).values()) == {WANTED} else "the kernel kept another"
 
 
 def _obstacle(system: Path, kept: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from toolkit.runner.answer import EMPTY, framed, with_failure
 from toolkit.runner.failure import Failure
 
 GRACE_S = 5.0  # from the polite signal to SIGKILL: a runtime may hang in its own code
+REMIND_S = 0.5
 DONE = b"d"
 POLL_MOST_MS = 86_400_000  # poll(2) takes an int of milliseconds
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
@@ -33,15 +34,26 @@ class Stopped(BaseException):
 
 def ignore_signals() -> None:
     """From now on no signal that asks to end has any effect."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 
 def stop_by_signal() -> None:
-    """From now on the first signal that asks to end raises Stopped; later ones are ignored."""
+    """From now on the first signal that asks to end raises Stopped; later ones are ignored.
+
+    It is raised again and again until `ignore_signals` is called: extension modules swallow
+    exceptions that they did not expect (numpy.random does while it is imported).
+    """
 
     def stop(number: int, _frame: object) -> None:
         ignore_signals()
+
+        def remind(_number: int, _frame: object) -> None:
+            raise Stopped(number)
+
+        signal.signal(signal.SIGALRM, remind)
+        signal.setitimer(signal.ITIMER_REAL, REMIND_S, REMIND_S)
         raise Stopped(number)
 
     for number in STOPPING:

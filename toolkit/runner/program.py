@@ -74,6 +74,7 @@ def _done(job: Job, system: Path, home: Path) -> dict[str, Any]:
         document["remarks"] += [problem] if problem else []
         fill(document, job, system=system, home=home)
     except Stopped as stop:
+        ignore_signals()
         document = with_failure(document, _stop(stop, job))
     except ImportError as error:
         document = with_failure(document, Failure("missing", str(error)))

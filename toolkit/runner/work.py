@@ -44,8 +44,8 @@ def fill(document: dict[str, Any], job: Job, *, system: Path, home: Path) -> Non
     if not _numbers(document, job, used):
         return
     if job.time is not None:
-        recorder = Recorder(system, began_ns, most_s=job.time.max_s)
         with tuned(system, home, wanted=job.tune) as reason:
+            recorder = Recorder(system, began_ns, most_s=job.time.max_s)
             document["tuned"] = job.tune and not reason
             document["remarks"] += [f"not tuned: {reason}"] if reason else []
             _speed(document, job, job.time, used, recorder)
