@@ -122,6 +122,14 @@ def test_results_are_fetched_whole_or_not_at_all(server, artefact, tmp_path, mon
     assert server.left() == []
 
 
+def test_what_is_left_running_is_asked_to_end_before_it_is_killed(server):
+    polite = "(trap 'touch ../../put-back; exit' TERM; while :; do sleep 0.05; done)"
+    with open_board(server.url) as board:
+        board.command(["sh", "-c", f"{polite} > /dev/null 2>&1 &"], {}, timeout_s=30)
+    (server.home / "put-back").unlink()
+    assert server.left() == []
+
+
 def test_clean_removes_the_files_but_not_what_is_the_users(server, artefact, capsys):
     with open_board(server.url) as board:
         board.put(artefact.path)

@@ -86,7 +86,10 @@ def test_the_text_fits_eighty_columns(seen):
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "busy: ann@desk (process 7) for 66 min" in " ".join(text.split())
     assert "unreachable: the device did not answer within 10 s" in " ".join(text.split())
-    assert "no runtime: numpy and a package for onnxruntime missing" in " ".join(text.split())
+    assert (
+        "no runtime: the device lacks numpy and any of onnxruntime, openvino, litert"
+        in " ".join(text.split())
+    )
 
 
 def test_clean_of_this_machine(place, capsys):

@@ -109,6 +109,14 @@ def test_who_lost_the_lock_touches_nothing_more(home):
     assert list(home.glob("jobs/*")) == []
 
 
+def test_a_folder_that_cannot_be_made(monkeypatch):
+    monkeypatch.setenv("EDGESR_HOME", "/proc/edgesr")
+    failed = pytest.raises(EnvironmentFailure, match="could not be locked")
+    with failed as raised, open_board("local:"):
+        pass
+    assert "set EDGESR_HOME on the device" in raised.value.hint
+
+
 def test_work_renews_the_lock(home):
     def until():
         words = (home / "lock" / "owner").read_text().split()

@@ -73,8 +73,12 @@ def _why_none(one: Seen) -> str:
     from toolkit.measure.board import RUNTIMES, missing_for
 
     assert one.found is not None
-    missing = missing_for(one.found, next(iter(RUNTIMES)))
-    return f"no runtime: {' and '.join(missing)} missing"
+    any_of_them = f"any of {', '.join(RUNTIMES)}"
+    missing = [
+        any_of_them if word.startswith("a package for") else word
+        for word in missing_for(one.found, next(iter(RUNTIMES)))
+    ]
+    return f"no runtime: the device lacks {' and '.join(missing)}"
 
 
 def _size(megabytes: float) -> str:

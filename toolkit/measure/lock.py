@@ -58,9 +58,12 @@ mkdir -p "$root/files" "$root/jobs" || exit 1
 case $root in
 /tmp/*) [ -O "$root" ] || { echo "$root belongs to someone else" >&2; exit 1; };;
 esac
-holder() { if [ -r "$root/lock/owner" ]; then OWNED; else echo nameless; fi; }
-if [ -n "$stale" ] && [ "$(holder)" = "$stale" ]; then
-  mv "$root/lock" "$root/lock.$token" 2>/dev/null && rm -rf "$root/lock.$token"
+holder() { if [ -r "$1/owner" ]; then sed -n "s/^token=//p" "$1/owner"; else echo nameless; fi; }
+old=$root/lock.$token
+if [ -n "$stale" ] && [ "$(holder "$root/lock")" = "$stale" ] && mv "$root/lock" "$old" 2>/dev/null
+then  # somebody else may have taken it over in between: then it is theirs
+  if [ "$(holder "$old")" = "$stale" ]; then rm -rf "$old"
+  elif [ ! -e "$root/lock" ]; then mv "$old" "$root/lock"; fi
 fi
 if mkdir "$root/lock" 2>/dev/null; then
   { printf '%s\\n' "$owner"; echo "since=$(now)"; echo "until=$(($(now) + lease))"
