@@ -19,6 +19,7 @@ from toolkit.model.contract import ImageContract, IoContract, TensorSpec
 
 FORCE = '. "{folder}/fault.sh"\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n'
 IS_PUSH = '*"cat > "*".part"*'
+IS_FETCH = '*"; most="*'
 IS_RUN = '*"edgesr-runner.pyz job.json"*'
 
 

@@ -10,7 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-from device_parts import FORCE, IS_PUSH, IS_RUN, FaultyDevice, execute_tiny, tiny_artefact
+from device_parts import (
+    FORCE,
+    IS_FETCH,
+    IS_PUSH,
+    IS_RUN,
+    FaultyDevice,
+    execute_tiny,
+    picture,
+    tiny_artefact,
+)
 from needs import needs
 from ssh_server import programs, ssh_server
 
@@ -219,6 +228,44 @@ def test_a_link_lost_at_every_sending_is_given_up(device, artefact):
     device.fault_when(IS_PUSH, f'head -c 3000 | sh -c "$SSH_ORIGINAL_COMMAND"; {CUT_LINK}')
     failure = failing(device, artefact, LinkLost)
     assert failure.exit_code == 3 and device.server.kept() == []
+
+
+def batch(device, artefact, say=print):
+    with open_board(device.url, say=say) as board:
+        return board.run_batch(artefact, [picture()], threads=1)
+
+
+def test_a_result_that_arrives_changed_is_none(device, artefact):
+    spoil = 'sh -c "$SSH_ORIGINAL_COMMAND" | LC_ALL=C sed s/NUMPY/NUMPX/; exit 0'
+    device.fault_when(IS_FETCH, spoil)
+    with pytest.raises(EnvironmentFailure, match=r"`outputs.npy` arrived changed"):
+        batch(device, artefact)
+    assert is_clean(device)
+
+
+def test_a_result_of_another_shape_is_none(device, artefact):
+    device.python("python_lies=yes")
+    program = device.server.folder / "python"
+    real = program.read_text().splitlines()[-1]
+    lie = "import numpy; numpy.save(open('outputs.npy', 'wb'), numpy.zeros((1, 3, 24, 31)))"
+    said = real.replace("exec ", "").replace('"$@"', f'-c "{lie}"')
+    program.write_text(
+        f'#!/bin/sh\ncase "$1" in *.pyz) {real.replace("exec ", "")}; {said}; exit;; esac\n{real}\n'
+    )
+    with pytest.raises(EnvironmentFailure, match=r"output 1 .* is float64 \(1, 3, 24, 31\)"):
+        batch(device, artefact)
+    assert is_clean(device)
+
+
+def test_a_link_lost_while_fetching_is_opened_again(device, artefact):
+    flag = device.server.folder / "flag-fetch"
+    lost = f'sh -c "$SSH_ORIGINAL_COMMAND" | head -c 300; {CUT_LINK}'
+    device.fault_when(IS_FETCH, f"if mkdir {flag} 2>/dev/null; then {lost}; fi")
+    said: list[str] = []
+    (made,) = batch(device, artefact, said.append)
+    assert made.shape == (1, 3, 24, 32)
+    assert "the link was lost in the middle; trying again" in "\n".join(said)
+    assert is_clean(device)
 
 
 def test_a_link_lost_while_running_leaves_no_result_and_nothing_running(device, artefact):
