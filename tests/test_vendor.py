@@ -19,6 +19,7 @@ from ssh_server import programs, ssh_server
 from toolkit import plugins
 from toolkit.benchmark import TimingProtocol
 from toolkit.bundle.manifest import Golden
+from toolkit.contracts import Finished
 from toolkit.errors import EnvironmentFailure
 from toolkit.measure.board import open_board
 from toolkit.measure.engine import build_engine, pull_engine, pull_engines
@@ -343,6 +344,27 @@ def test_the_real_benchmark_app_is_understood(tmp_path, monkeypatch, ir_file):
     assert read.load_ms > 0 and read.first_ms > 0
     (unit,) = read.units
     assert unit.unit == "CPU" and unit.precisions["int8"] >= 3
+
+
+def test_benchmark_app_is_asked_for_true_float_in_one_stream(ir_file):
+    """Left to itself it runs float in bfloat16 where the CPU has it, in as many streams as fit."""
+
+    class Asked:
+        url = ""
+
+        def command(self, words, files, **_):
+            self.words, self.files = words, files
+            return Finished(code=0, stdout=b"", stderr="")
+
+    board = Asked()
+    given = task.task_of(ir_file, PROTOCOL, [], timeout_s=60, operators=True)
+    benchmark_app._run(board, "/bin/benchmark_app", given, 1.0, ["no_counters"], {})
+    words = board.words
+    asked = {flag: words[words.index(flag) + 1] for flag in words if flag.startswith("-n")}
+    assert asked == {"-nstreams": "1", "-nireq": "1", "-nthreads": "1", "-niter": "10"}
+    assert words[words.index("-infer_precision") + 1] == "f32"
+    assert words[words.index("-data_shape") + 1] == "[1,3,24,32]"
+    assert sorted(Path(name).suffix for name in board.files) == [".bin", ".xml"]
 
 
 def test_a_report_that_lacks_something_is_refused(tmp_path):
