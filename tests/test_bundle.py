@@ -209,7 +209,9 @@ def test_a_golden_vector_without_a_file_is_a_bug(made, tmp_path):
         pack(measured_report(), made[0], lost, {}, "MIT", [], tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["..", "a/b", "/abs", ".hidden", "x.failed", "", "a\x00b"])
+@pytest.mark.parametrize(
+    "name", ["..", "a/b", "/abs", ".hidden", "x.failed", "x.bench", "", "a\x00b"]
+)
 def test_recipe_and_target_names_cannot_leave_the_output(name, tmp_path):
     with pytest.raises(SecurityError):
         bundle_folder(tmp_path, name, "target")

@@ -34,6 +34,7 @@ from toolkit.report import Report
 from toolkit.show.crops import Crop
 from toolkit.show.html import write_html
 
+BESIDE = (".failed", ".bench", ".engines")  # folders beside a bundle, named after it
 AT_FDCWD = -100  # linux/fcntl.h: paths are relative to the working directory
 RENAME_EXCHANGE = 2  # linux/fs.h, for renameat2(2): both names change places in one moment
 NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP})
@@ -100,7 +101,7 @@ def _remove_failure(folder: Path) -> None:
 def bundle_folder(out: Path, recipe: str, target: str) -> Path:
     """`out`/<recipe>/<target>. Raises SecurityError for a name that is more than one folder."""
     for name in (recipe, target):
-        if len(contained(name).parts) != 1 or name.startswith(".") or name.endswith(".failed"):
+        if len(contained(name).parts) != 1 or name.startswith(".") or name.endswith(BESIDE):
             raise SecurityError(f"the name {name!a} cannot be a folder of the output")
     return out / recipe / target
 
