@@ -59,6 +59,11 @@ def test_a_name_cannot_drive_the_terminal():
     hostile = validation(subject="x\x1b[2J", recipe="", warnings=("bell \x07",))
     text = validation_text(hostile, width=80, colour=False)
     assert "x\\x1b[2J" in text and "bell \\x07" in text and "\x1b" not in text
+    one = stage("total", "f\x1b[2J", "float network", seed=1, mean_db=0.1, count=1)
+    named = replace(one, images=(replace(one.images[0], name="p\x1b[2J"),))
+    for width in (80, 120):
+        text = validation_text(validation(stages=(named,)), width=width, colour=False)
+        assert "f\\x1b[2J" in text and "p\\x1b[2J" in text and "\x1b" not in text
 
 
 def test_a_picture_without_a_number_is_the_worst():

@@ -96,8 +96,9 @@ def test_names_cannot_become_markup():
     assert len(page.scripts) == 2  # the data, and the page's own
     assert not {name for _, a in page.tags for name in a if name.startswith("on")}
     assert all(a["src"].startswith("data:") for tag, a in page.tags if tag == "img")
-    data = json.loads(next(text for kind, text in page.scripts if kind == "application/json"))
-    assert data["names"] == [HOSTILE]
+    (data,) = (text for kind, text in page.scripts if kind == "application/json")
+    assert not set("<>&") & set(data)  # not even `<!--<script`, after which no script ends
+    assert json.loads(data)["names"] == [HOSTILE]
 
 
 def test_same_validation_same_bytes():
@@ -109,7 +110,15 @@ def test_no_number_is_no_json_that_a_browser_refuses():
     images = (replace(one.images[0], psnr_db=math.nan), replace(one.images[1], psnr_db=-math.inf))
     data = json.loads(pictures_json(validation(stages=(replace(one, images=images),)), None))
     assert [row[0] for row in data["stages"][0]["rows"]] == ["nan", "inf"]
-    assert page_text(validation(stages=(replace(one, images=images),)), (), None)
+    text = page_text(validation(stages=(replace(one, images=images),)), (), None)
+    assert re.findall(r'"who">(.*?)<', text) == [one.images[0].name, one.images[1].name]
+
+
+def test_a_file_without_a_number_is_shown_first():
+    good = stage("total", FLOAT, "float network", seed=1, mean_db=0.1, count=2)
+    images = (replace(good.images[0], psnr_db=math.nan), good.images[1])
+    made = validation(stages=(good, replace(good, file=INT8, images=images)))
+    assert f'<span id="shown"><code>{INT8}</code>' in page_text(made, (), None)
 
 
 def test_crops_that_do_not_fit_are_left_out_and_counted(monkeypatch):
@@ -382,6 +391,18 @@ def test_zoom_shows_each_pixel_as_a_block(opened):
     assert seen.shape[:2] == (384, 384)
     for at in (0, 3):  # the first and the last screen pixel of each block
         assert np.array_equal(seen[at::4, at::4], own)
+
+
+@needs("browser")
+def test_crops_that_are_folded_away_fit_once_they_are_opened(browser, tmp_path):
+    page = tmp_path / "validation.html"
+    page.write_text(page_text(failing(), crops() * 2, None), encoding="utf-8")
+    browser.get(page.as_uri())
+    (more,) = browser.find_elements("css selector", "details.more")
+    more.find_element("css selector", "summary").click()
+    shown = "document.querySelectorAll('.panel.file img')"
+    widths = browser.execute_script(f"return [...{shown}].map(image => image.clientWidth)")
+    assert len(widths) == 12 and len(set(widths)) == 1 and widths[0] > 96
 
 
 @needs("browser")
