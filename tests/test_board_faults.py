@@ -314,11 +314,12 @@ with open_board({url!r}) as board:
 def test_an_interrupted_run_gives_the_device_back(device, tmp_path, number):
     device.python("touch working; exec sleep 60")
     program = PROGRAM.format(tests=str(Path(__file__).parent), url=device.url, folder=str(tmp_path))
-    child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    words = [sys.executable, "-c", program]
+    child = subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True)
     deadline = time.monotonic() + 60
     while not list(device.home.glob("jobs/*/working")):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    os.kill(child.pid, number)
+    os.killpg(child.pid, number)  # as a terminal does: every process of the job gets it
     assert b"KeyboardInterrupt" in child.communicate(timeout=60)[1]
     assert is_clean(device)

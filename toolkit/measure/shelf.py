@@ -117,18 +117,15 @@ class Shelf:
                 where=self.link.url,
                 hint=f"look at the device by hand: `{plain(self.root)}`",
             )
-        return {digest: plain(str(word), 64) for digest, word in found.items()}, values["free_kb"]
+        return {digest: plain(str(word), 64) for digest, word in found.items()}, values.get(
+            "free_kb", ""
+        )
 
     def _send(self, path: Path, digest: str) -> None:
         self.say(f"{self.link.url}: sending {path.name}, {path.stat().st_size / 1e6:.2f} MB")
         remote = f"{self.root}/files/{digest}.{self.lock.token}.part"
-        try:
-            self.link.push(path, remote, timeout_s=CHECK_S + _sending_s({digest: path}))
-        except LinkLost:
-            raise  # what arrived is removed by the next check, or by whoever comes next
-        except EnvironmentFailure:
-            self.link.run(f"rm -f {shlex.quote(remote)}", timeout_s=CHECK_S)
-            raise
+        # what arrived of a file that failed goes at the next check, or with the lock
+        self.link.push(path, remote, timeout_s=CHECK_S + _sending_s({digest: path}))
 
     @property
     def root(self) -> str:
