@@ -148,7 +148,7 @@ def test_a_float_network_that_is_fed_wrongly_fails_though_nothing_drops(made, tm
     validation = validate_file(
         made[3][0].path, ask(made, reference=made[2].path), scale=2, color="rgb", white=255.0
     ).validation
-    assert failed(validation) == {("reference", "float network")}
+    assert failed(validation) == {("reference.psnr_db", "float network")}
     assert any("are white and color right?" in warning for warning in validation.warnings)
 
 

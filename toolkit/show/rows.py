@@ -16,6 +16,7 @@ AT_LEAST = frozenset(
         "int8_speedup",
         "coverage",
         "device.within_one_share",
+        "reference.psnr_db",
     }
 )
 DIGITS = {"dB": 3, "ms": 2, "kB": 1}
