@@ -349,6 +349,18 @@ def test_a_float_file_is_its_own_reference_and_its_pixels_are_probed(made, tmp_p
     assert "the reference is `net.onnx` itself, as imported" in validation.warnings
 
 
+@pytest.mark.parametrize("dims", [[], ["a", "b", "c", "d"]])
+def test_an_output_whose_shape_was_not_inferred_is_laid_out_as_the_input(made, tmp_path, dims):
+    from toolkit.model.graph import set_dims
+    from toolkit.validate.bare import bare_artefact
+
+    plain = onnx.load(made[2].path)
+    set_dims(plain.graph.output[0], tuple(dims))
+    onnx.save(plain, tmp_path / "net.onnx")
+    found = bare_artefact(tmp_path / "net.onnx", made[2].contract.image).contract.output
+    assert (found.layout, found.shape) == ("nchw", (1, 3, None, None))
+
+
 @pytest.mark.parametrize("kind", [".tflite", ".xml", "int8"])
 def test_a_file_that_cannot_be_its_own_reference_needs_one(made, converted, kind):
     with pytest.raises(UserError, match="alone cannot tell how good its float network is") as said:

@@ -102,9 +102,9 @@ def _validated(subject: Subject, asked: Asked, show: Show) -> Validated:
     pictures = pictures_of(asked, subject.scale)
     pairs, missing = pairings(subject, asked)
     worst = Worst(count=asked.crops)
-    known = _operators(subject, asked)
     with ExitStack() as stack:
         board = _board(stack, subject, asked)  # first: a device that is not there is seen at once
+        known = _operators(subject, asked)
         files = _opened(stack, subject, asked)
         found = measured(pictures, files, pairs, worst, show)
         stages = (*found.stages, *_on_device(board, subject, asked, pictures, files, show))
