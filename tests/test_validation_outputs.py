@@ -243,6 +243,14 @@ def test_what_nobody_measured_is_skipped_not_passed():
     assert case(root, f"seams [{FLOAT}]").find("skipped") is None
 
 
+def test_only_files_have_gates_to_skip():
+    verdict = Verdict(gate="reference.psnr_db", file="float network", value=30.0, limit=15,
+                      unit="dB", passed=True)  # fmt: skip
+    root = parsed(validation(verdicts=(verdict,)))
+    (suite,) = (one for one in root if one.get("name") == "float network")
+    assert suite.get("skipped") == "0" and suite.get("tests") == "1"
+
+
 def test_a_refused_validation_is_not_green():
     root = parsed(validation(passed=False, verdicts=(), warnings=("two protocols",)))
     assert root.get("failures") == "1"

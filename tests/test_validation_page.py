@@ -16,6 +16,7 @@ from PIL import Image
 from sample_validation import FLOAT, INT8, benchmark, crops, stage, timing, validation
 
 from toolkit.benchmark import Stability
+from toolkit.report import Verdict
 from toolkit.show import validation_page
 from toolkit.show.html import html_text
 from toolkit.show.latency_charts import BOTTOM, charts, nice_ticks
@@ -149,6 +150,26 @@ def test_a_gate_is_one_row_over_its_files():
     assert not seams.passed and seams.limit == "at most 1 level"
     assert [row.passed for row in gate_rows(failing())[:3]] == [False] * 3
     assert rows["total.psnr_drop_db.mean"].cells[0] is None
+
+
+def test_a_gate_on_what_is_no_file_takes_no_column():
+    def held(gate, file, passed=True):
+        return Verdict(gate=gate, file=file, value=1, limit=1, unit="dB", passed=passed)
+
+    made = validation(
+        verdicts=(
+            held("protocol", "", passed=False),
+            held("reference.psnr_db", "float network"),
+            held("report", "float network", passed=False),
+            held("report", INT8),
+        )
+    )
+    rows = {row.gate: row for row in gate_rows(made)}
+    assert [cell.verdict.file for cell in rows["report"].others] == ["float network"]
+    assert [cell.verdict.file for cell in rows["report"].cells] == [INT8]
+    assert rows["reference.psnr_db"].cells == (None,) and not rows["report"].passed
+    text = page_text(made, (), None)
+    assert text.count("✕ failed:") == 2
 
 
 def test_conditions_are_least_to_largest_while_it_ran():

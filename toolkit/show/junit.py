@@ -31,6 +31,8 @@ HINTS = (
     ("clip", "the output leaves its range: the file must clip before it rounds"),
     ("bias_levels", "the file rounds to one side: check rounding of the output"),
     ("levels", "the output is rounded twice: the last range must end at white, on 255 steps"),
+    ("reference.", "the float network is no better than enlarging: it is not the one meant"),
+    ("report", "the figures of the report do not come again: make the bundle again"),
     ("digest", "the files are not those of the manifest: make the bundle again"),
     ("golden", "the file does not give what it gave when it was packed: make the bundle again"),
     ("pairs", "HR and LR do not belong together: make LR again, or leave it out"),
@@ -66,7 +68,8 @@ def junit_text(validation: Validation, benchmark: Benchmark | None) -> str:
 def _suite(validation: Validation, benchmark: Benchmark | None, file: str) -> ET.Element:
     verdicts = [v for v in validation.verdicts if v.file == file]
     cases = [_case(validation, v.gate, file, _found(v)) for v in verdicts]
-    missing = unmeasured(validation, file) if file else []
+    is_file = any(stage.file == file for stage in validation.stages)
+    missing = unmeasured(validation, file) if is_file else []
     skipped = [
         _case(validation, gate, file, _skipped(validation, benchmark, gate)) for gate in missing
     ]

@@ -70,7 +70,7 @@ class GateRow:
     gate: str
     limit: str  # of all cells; "" where it differs
     note: str  # of all cells; "" where it differs
-    whole: GateCell | None  # of a gate on the bundle, not on its files
+    others: tuple[GateCell, ...]  # of what is none of the files: the bundle, the float network
     cells: tuple[GateCell | None, ...]
     passed: bool
 
@@ -116,8 +116,10 @@ def page_text(validation: Validation, crops: Sequence[Crop], benchmark: Benchmar
 
 
 def gate_columns(validation: Validation) -> list[str]:
-    """The files that gates were held on."""
-    return [file for file in dict.fromkeys(v.file for v in validation.verdicts) if file]
+    """The files that gates were held on; where no stage was measured, all that gates name."""
+    staged = {stage.file for stage in validation.stages}
+    named = dict.fromkeys(v.file for v in validation.verdicts if v.file)
+    return [file for file in named if file in staged or not staged]
 
 
 def gate_rows(validation: Validation) -> list[GateRow]:
@@ -131,7 +133,7 @@ def gate_rows(validation: Validation) -> list[GateRow]:
                 gate=gate,
                 limit=_common(cell.limit for cell in held.values()),
                 note=_common(cell.verdict.note for cell in held.values()),
-                whole=held.get(""),
+                others=tuple(cell for file, cell in held.items() if file not in columns),
                 cells=tuple(held.get(file) for file in columns),
                 passed=all(cell.verdict.passed for cell in held.values()),
             )
