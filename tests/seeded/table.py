@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from seeded import repack
 from seeded.builds import Build, make
 from seeded.case import Case, Fault, Finding, distance, find, validate, words
 from seeded.device import board
+from seeded.device_faults import CALM, bench
 
 T = TypeVar("T")
 MOST_SAID = 170  # characters of an error
@@ -51,13 +53,21 @@ def tried(fault: Fault) -> Finding:
 
 
 def good_row(build: Build) -> Row:
-    """A good build, this machine as its board, and the gate that it came nearest to."""
+    """A good build, validated and benched on a calm board, and the gate that it came nearest to."""
     made = make(build)
-    with tempfile.TemporaryDirectory(prefix="edgesr-good-") as folder, board(Path(folder)) as url:
-        case = Case(made=made, bundle=made.bundle, ask=validate, more={"device": url})
-        found, verdicts = find(case)
-    if found.stage or not verdicts:
-        return Row(cells=(build.name, str(len(verdicts)), found.said, "ALARM"), is_well=False)
+    with tempfile.TemporaryDirectory(prefix="edgesr-good-") as folder:
+        place = Path(folder)
+        with board(place, "calm") as url:
+            bundle = repack.copied(made.bundle, place / "host")
+            asked = (
+                Case(made=made, bundle=bundle, ask=validate, more={"device": url}),
+                Case(made=made, bundle=bundle, ask=bench, more={"words": ["--device", url, *CALM]}),
+            )
+            answers = [find(case) for case in asked]
+    verdicts = [verdict for _, found in answers for verdict in found]
+    for found, its in answers:
+        if found.stage or not its:
+            return Row(cells=(build.name, str(len(verdicts)), found.said, "ALARM"), is_well=False)
     nearest = max(verdicts, key=distance)
     cells = (build.name, str(len(verdicts)), words(nearest), "quiet")
     return Row(cells=cells, is_well=True)
