@@ -6,8 +6,19 @@ import sys
 from dataclasses import replace
 
 import pytest
-from bench_parts import PROTOCOL, ScriptedBoard, artefact, golden
+from bench_parts import (
+    GOLDEN,
+    PROTOCOL,
+    ScriptedBoard,
+    artefact,
+    golden,
+    noisy_rounds,
+    result,
+    timing,
+)
 
+from toolkit.benchmark import Stability
+from toolkit.commands.bench import exit_code
 from toolkit.digest import sha256_file, sha256_json
 from toolkit.errors import EnvironmentFailure, LinkLost, SecurityError
 from toolkit.measure.rounds import bench, golden_failed
@@ -336,3 +347,23 @@ def test_where_no_vendors_program_is_the_runner_stands_in(tmp_path, monkeypatch)
     )  # fmt: skip
     assert result.files[0].tool == "runner"
     assert result.files[0].runtime.startswith("onnxruntime")
+
+
+FAILED = replace(GOLDEN, passed=False)
+SHAKY = Stability(is_stable=False, reasons=("a reason",))
+
+
+@pytest.mark.parametrize(
+    ("files", "require_stable", "code"),
+    [
+        ([{}, {}], True, 0),
+        ([{}, {"stability": SHAKY}], False, 0),
+        ([{}, {"stability": SHAKY}], True, 4),
+        ([{}, {"problem": "the device lacks a package"}], False, 3),
+        ([{"golden": FAILED, "problem": "numbers"}, {}], False, 4),
+        ([{"golden": FAILED, "problem": "numbers"}, {"problem": "lacks"}], False, 4),
+    ],
+)
+def test_the_exit_code_says_what_is_wrong(files, require_stable, code):
+    found = result(*(timing(noisy_rounds(), **changed) for changed in files))
+    assert exit_code(found, require_stable=require_stable) == code
