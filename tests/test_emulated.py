@@ -84,7 +84,7 @@ def checked(made):
     artefacts, golden = made
     shifted = replace(golden[-1], output=np.flip(golden[-1].output, axis=1).copy())
     mounts = Path("/proc/self/mounts").read_text()
-    with open_board("emulated:aarch64") as board:
+    with open_board("emulated:aarch64", wait_s=600) as board:
         found = bench(
             board, artefacts, [*golden[:-1], shifted], TimingProtocol(threads=1),
             bundle="b", target="t", say=lambda _: None,
