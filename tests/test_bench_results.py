@@ -107,6 +107,8 @@ def file_changed(**values):
         file_changed(digest=7),
         file_changed(units=[{}]),
         file_changed(height_px="360"),
+        file_changed(height_px=True),
+        file_changed(load_ms=[float("nan")]),
         file_changed(conditions=[7]),
         file_changed(load_ms=["x"]),
         file_changed(stability={"is_stable": 1, "reasons": [7]}),
