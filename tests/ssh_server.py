@@ -23,8 +23,8 @@ from pathlib import Path
 from needs import SSHD
 
 START_S = 20.0
+PORTS = 3
 SERVER = """\
-Port {port}
 ListenAddress 127.0.0.1
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/authorized_keys
@@ -108,45 +108,48 @@ def ssh_server(
     of that connection.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    home, port = folder / "device", free_port()
+    home = folder / "device"
     public = make_key(folder / "host_key")
     (folder / "authorized_keys").write_text(make_key(folder / "user_key"))
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}")
     (folder / "ssh_config").write_text(CLIENT.format(folder=folder))
     (folder / "force.sh").write_text(force)
     values = {"EDGESR_HOME": str(home), "EDGESR_PYTHON": sys.executable, **(environment or {})}
     config = SERVER.format(
         folder=folder,
-        port=port,
         environment=" ".join(f'"{key}={value}"' for key, value in values.items()),
         force=f"ForceCommand sh {folder}/force.sh" if force else "",
     )
     (folder / "sshd_config").write_text(config)
-    with _running(folder, port) as process:
-        url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}"
-        yield SshServer(url=url, port=port, folder=folder, home=home, process=process)
-
-
-@contextlib.contextmanager
-def _running(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd(8) wants it where it is root
-    log = folder / "sshd.log"
-    words = [str(SSHD), "-D", "-f", str(folder / "sshd_config"), "-E", str(log)]
-    process = subprocess.Popen(words, start_new_session=True)
+    process, port = _start(folder)
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}")
+    url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + START_S
-        while not _listens(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"sshd did not start: {log.read_text()}")
-            time.sleep(0.02)
-        yield process
+        yield SshServer(url=url, port=port, folder=folder, home=home, process=process)
     finally:
         process.terminate()
         process.wait()
         for child in _descendants(folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
+
+
+def _start(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """The server and its port; another port is tried where somebody took the free one first."""
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd(8) wants it where it is root
+    log = folder / "sshd.log"
+    words = [str(SSHD), "-D", "-f", str(folder / "sshd_config"), "-E", str(log)]
+    for _ in range(PORTS):
+        port = free_port()
+        process = subprocess.Popen([*words, "-p", str(port)], start_new_session=True)
+        deadline = time.monotonic() + START_S
+        while process.poll() is None and time.monotonic() < deadline:
+            if _listens(port):
+                return process, port
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    raise RuntimeError(f"sshd did not start: {log.read_text()}")
 
 
 def _listens(port: int) -> bool:

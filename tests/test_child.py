@@ -11,6 +11,8 @@ import pytest
 
 from toolkit.child import TooMuchOutput, ended
 
+PATIENCE_S = 60.0  # far less than the children would sleep
+
 
 def is_alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
@@ -18,7 +20,9 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while is_alive(pid):  # a killed process takes a moment
+        assert time.monotonic() < deadline, "it was not killed"
         time.sleep(0.01)
 
 
@@ -42,16 +46,16 @@ def test_too_much_output_ends_the_child():
         ended(["sh", "-c", "yes"], timeout_s=30, most_bytes=1 << 16)
 
 
-@pytest.mark.parametrize("where", ["sleep 60", "exec >&- 2>&-; sleep 60"], ids=["open", "closed"])
+@pytest.mark.parametrize("where", ["sleep 600", "exec >&- 2>&-; sleep 600"], ids=["open", "closed"])
 def test_a_late_child_is_killed_with_its_children(tmp_path, where):
-    script = f"sleep 60 & echo $! > {tmp_path}/pid; {where}"
+    script = f"sleep 600 & echo $! > {tmp_path}/pid; {where}"
     with pytest.raises(subprocess.TimeoutExpired):
         ended(["sh", "-c", script], timeout_s=0.5)
     wait_until_gone(int((tmp_path / "pid").read_text()))
 
 
 def test_a_grandchild_that_holds_the_pipes_is_not_waited_for(tmp_path):
-    done = ended(["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; echo done"], timeout_s=50)
+    done = ended(["sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; echo done"], timeout_s=50)
     assert done.stdout == b"done\n"
     wait_until_gone(int((tmp_path / "pid").read_text()))
 
@@ -64,7 +68,7 @@ def test_a_program_that_is_not_there():
 def test_a_child_of_a_killed_parent_ends_too(tmp_path):
     program = (
         "from toolkit.child import ended\n"
-        f"ended(['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 60'], timeout_s=60)\n"
+        f"ended(['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 600'], timeout_s=600)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program])
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():

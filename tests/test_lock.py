@@ -71,7 +71,8 @@ def test_a_lock_of_a_live_stranger_is_not_taken_over(home):
     release(LocalLink(), lock, print)
 
 
-def test_a_killed_owner_on_this_host_is_noticed_at_once(home):
+def test_a_killed_owner_on_this_host_is_noticed_at_once(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed process leaves its runner there
     program = (
         "import os, signal\n"
         "from toolkit.measure.board import open_board\n"

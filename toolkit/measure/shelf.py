@@ -117,9 +117,8 @@ class Shelf:
                 where=self.link.url,
                 hint=f"look at the device by hand: `{plain(self.root)}`",
             )
-        return {digest: plain(str(word), 64) for digest, word in found.items()}, values.get(
-            "free_kb", ""
-        )
+        shown = {digest: plain(str(word), 64) for digest, word in found.items()}
+        return shown, values.get("free_kb", "")
 
     def _send(self, path: Path, digest: str) -> None:
         self.say(f"{self.link.url}: sending {path.name}, {path.stat().st_size / 1e6:.2f} MB")
