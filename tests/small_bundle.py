@@ -62,14 +62,14 @@ def measured(artefact: Artefact, data: Path, label: str) -> Measured:
     )
 
 
-def bundle(out: Path, data: Path, reference: Artefact, made: list[Artefact], **changes) -> Path:
+def bundle(out: Path, data: Path, network: Artefact, made: list[Artefact], /, **changes) -> Path:
     """Packed as a run packs it; `changes` are of the report."""
     images = folder_set(data, "validation")
     said = replace(
         report(),
         recipe="tiny",
         target="generic-cpu",
-        reference=measured(reference, data, "float network"),
+        reference=measured(network, data, "float network"),
         files=tuple(measured(one, data, "file") for one in made),
         verdicts=(),
         drops={},
@@ -87,4 +87,4 @@ def bundle(out: Path, data: Path, reference: Artefact, made: list[Artefact], **c
     )
     said = replace(said, **changes)
     golden = [golden_of(one, images, threads=1) for one in made]
-    return pack(said, made, golden, {}, "none", [], out, reference)
+    return pack(said, made, golden, {}, "none", [], out, network)

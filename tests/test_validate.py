@@ -175,6 +175,23 @@ def test_another_file_under_a_new_manifest_is_not_what_the_report_measured(made,
     assert {("digest", INT8), ("int8_macs_share", INT8)} <= failed(found(made, copy))
 
 
+def test_another_float_network_is_not_what_the_files_were_made_from(made, copy):
+    spoiled(copy / "reference.onnx", "tail.bias", 1.5)
+    restate(copy, "reference.onnx")
+    gates = failed(found(made, copy))
+    assert ("digest", "float network") in gates and ("digest", INT8) not in gates
+
+
+def test_the_pruned_network_is_known_by_the_reports_word(made, tmp_path):
+    other = replace(small_bundle.measured(made[2], made[1], "float network"), digest="1" * 64)
+    said = {"float_digest": sha256_file(made[2].path)}
+    bundle = small_bundle.bundle(tmp_path, made[1], *made[2:], reference=other, network=said)
+    validation = found(made, bundle)
+    assert failed(validation) == set()
+    pruned = "the float network is the pruned one; what pruning lost is in the report"
+    assert pruned in validation.warnings
+
+
 def spoiled(path, name, factor):
     model = onnx.load(path)
     for tensor in model.graph.initializer:

@@ -93,7 +93,11 @@ def build_report(
         files=tuple(measured),
         drops=_drops(measured_file(evidence.spine, None, REFERENCE), reference, measured),
         steps=tuple(steps),
-        network={**_network_facts(spine), "run_key": run_key},
+        network={
+            **_network_facts(spine),
+            "run_key": run_key,
+            "float_digest": evidence.spine.digest,  # of the network that a bundle carries
+        },
         images={s.name: _images(s) for s in images},
         host=host_facts(evidence.timed.benchmark),
         versions=_versions(target),

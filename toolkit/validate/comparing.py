@@ -12,6 +12,7 @@ import numpy.typing as npt
 from toolkit.contracts import Image
 from toolkit.metrics.protocol import Score
 from toolkit.report import Verdict
+from toolkit.show.rows import number
 from toolkit.validation import Comparison, Interval, Stage
 
 RESAMPLES = 10_000
@@ -102,7 +103,8 @@ def interval(drops_db: Sequence[float]) -> Interval:
 
 def stage_verdicts(stage: Stage) -> list[Verdict]:
     """The stage's budget held against its mean and its worst picture."""
-    spread = f"95 % between {stage.interval.low:.4f} and {stage.interval.high:.4f}"
+    ends = (number(end, 4) for end in (stage.interval.low, stage.interval.high))
+    spread = f"95 % between {' and '.join(ends)}"
     held = (
         ("mean", stage.mean_db, stage.budget.mean_db, f"{spread}; against {stage.against}"),
         ("worst", stage.worst.drop_db, stage.budget.worst_db, f"worst image {stage.worst.name}"),

@@ -17,6 +17,7 @@ from toolkit.run.key import declared, tool_versions
 from toolkit.validate.comparing import at_most
 from toolkit.validate.files import OpenFile
 from toolkit.validate.pictures import Pictures
+from toolkit.validate.subject import FLOAT_NETWORK
 
 # The same runtime on the same kind of CPU gives the same bits; what is left is JSON and addition.
 SAME_DB = 1e-6
@@ -40,6 +41,12 @@ def digest_verdicts(bundle: Bundle) -> list[Verdict]:
         wrong = not _is_measured(bundle, artefact)
         note = "not the file that the bundle's report measured" if wrong else ""
         found.append(at_most("digest", artefact.path.name, float(wrong), 0, "files", note))
+    if bundle.reference is not None:
+        # what was pruned is not the report's reference; reports before 0.2 name no other digest
+        stated = bundle.report.network.get("float_digest", bundle.report.reference.digest)
+        wrong = sha256_file(bundle.reference.path) != stated
+        note = "not the network that the files were made from" if wrong else ""
+        found.append(at_most("digest", FLOAT_NETWORK, float(wrong), 0, "files", note))
     return found
 
 
