@@ -7,7 +7,6 @@ Options that matter for safety are given on the command line, where no file over
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
 import re
@@ -174,18 +173,19 @@ class SshLink:
     def run(self, script: str, *, timeout_s: float, stdin: Path | bytes = b"") -> Finished:
         """Run a POSIX sh script on the device for at most `timeout_s` seconds.
 
-        Raises LinkLost where the connection ended in the middle, EnvironmentFailure where the
-        device is too slow, cannot be reached or does not let us in, SecurityError where its host
-        key changed.
+        A script's own exit code 255 is told as 254. Raises LinkLost where the connection ended in
+        the middle, EnvironmentFailure where the device is too slow, cannot be reached or does not
+        let us in, SecurityError where its host key changed.
         """
         self.connect()
-        words = [*self._words("no"), *self._address.words(), f"exec sh -c {shlex.quote(script)}"]
+        words = [*self._words("no"), *self._address.words(), _command(script)]
         try:
             done = ended(
                 words, timeout_s=timeout_s, stdin=stdin, environment={**os.environ, "LC_ALL": "C"}
             )
         except subprocess.TimeoutExpired:
-            self._refuse_lost("")
+            if self._master is None or self._master.poll() is not None:
+                raise self._lost() from None
             raise EnvironmentFailure(
                 f"the device was not done within {timeout_s:.0f} s",
                 where=self.url,
@@ -194,7 +194,7 @@ class SshLink:
         except TooMuchOutput as found:
             raise EnvironmentFailure(f"the answer is too large: {found}", where=self.url) from None
         if done.code == SSH_FAILED:
-            self._refuse_lost(done.stderr)
+            raise self._lost()
         return Finished(code=done.code, stdout=done.stdout, stderr=done.stderr)
 
     def push(self, local: Path, remote: str, *, timeout_s: float) -> None:
@@ -263,18 +263,19 @@ class SshLink:
         said = (self._folder / "said").read_bytes()[-8192:].decode("utf-8", "replace")
         raise refusal(said, self.url, self._address, self._options)
 
-    def _refuse_lost(self, said: str) -> None:
-        """Raises LinkLost where exit code 255 is ssh's own, not the script's."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if self._master is not None:
-                self._master.wait(0.5)
-        is_lost = self._master is None or self._master.poll() is not None
-        if is_lost or "mux_client" in said:
-            raise LinkLost(
-                "the link was lost in the middle",
-                where=self.url,
-                hint="nothing half-done is kept; run the same command again",
-            )
+    def _lost(self) -> LinkLost:
+        self.close()  # what is left of the connection: the next script opens another
+        return LinkLost(
+            "the link was lost in the middle",
+            where=self.url,
+            hint="nothing half-done is kept; run the same command again",
+        )
+
+
+def _command(script: str) -> str:
+    """What the device's log-in shell is given, whichever it is; 255 is left for ssh's own use."""
+    outer = 'sh -c "$0"; code=$?; [ $code -ne 255 ] || code=254; exit $code'
+    return f"exec sh -c {shlex.quote(outer)} {shlex.quote(script)}"
 
 
 def refusal(said: str, url: str, address: Address, options: LinkOptions) -> ToolkitError:
