@@ -10,7 +10,7 @@ from bench_parts import DEVICE, GOLDEN, noisy_rounds, result, timing
 
 from toolkit.benchmark import Stability, UnitUse
 from toolkit.measure.compare import compare
-from toolkit.show.bench_text import bench_text, comparison_text, ms
+from toolkit.show.bench_text import bench_text, comparison_text, ms, state_words
 
 CONDITIONS = {
     "before": {"governors": ["ondemand"] * 4, "temperatures_c": {"cpu": 51.2}},
@@ -95,6 +95,14 @@ def test_what_a_program_states_is_said_to_be_its_own_word():
 def test_a_stand_in_for_tensorrt_is_said():
     text = bench_text(result(replace(INT8, backend="tensorrt")), width=80, colour=False)
     assert "ONNX Runtime ran it in TensorRT's place" in text
+
+
+def test_a_clock_that_is_held_low_is_said_though_it_is_steady():
+    moment = {"frequencies_mhz": [1500.0], "frequencies_max_mhz": [2400.0]}
+    said = state_words([{"before": {**moment, "frequencies_limit_mhz": [1500.0]}}])
+    assert "clock 1500 MHz, LIMITED to 1500 of 2400 MHz" in said[0]
+    free = state_words([{"before": {**moment, "frequencies_limit_mhz": [2400.0]}}])
+    assert "LIMITED" not in free[0]
 
 
 def test_names_cannot_drive_the_terminal():

@@ -139,9 +139,11 @@ def test_manifest_says_this(made, tmp_path):
     folder = packed(made, tmp_path / "out")
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest.pop("toolkit") == __version__
-    page = next(entry for entry in manifest["other"] if entry["name"] == "report.html")
-    assert page.pop("sha256") == sha256_bytes((folder / "report.html").read_bytes())
-    assert page.pop("size_bytes") == (folder / "report.html").stat().st_size
+    others = {entry["name"]: entry for entry in manifest["other"]}
+    for name in ("report.html", "report.json"):  # what they hold is for other tests
+        assert others[name].pop("sha256") == sha256_bytes((folder / name).read_bytes())
+        assert others[name].pop("size_bytes") == (folder / name).stat().st_size
+    assert manifest.pop("report_digest") == sha256_bytes((folder / "report.json").read_bytes())
     assert manifest == json.loads((GOLDEN / "manifest.json").read_text())
 
 

@@ -217,13 +217,24 @@ def state_words(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
     others = [float(x) for x in shares if x is not None and _is_number(x)]
     words = [
         f"governor {', '.join(governors)}" if governors else "governor not known",
-        f"clock {_range(clocks, ' MHz')}" if clocks else "clock not known",
+        f"clock {_range(clocks, ' MHz')}{_cap(moments)}" if clocks else "clock not known",
         f"{_range(degrees, ' °C')}" if degrees else "temperature not known",
     ]
     if others:
         words.append(f"other processes used up to {percent(max(others))} of the CPU")
     remarks = dict.fromkeys(str(r) for c in conditions for r in c.get("remarks") or ())
     return ["; ".join(words), *remarks] if conditions else []
+
+
+def _cap(moments: Sequence[Mapping[str, Any]]) -> str:
+    """How far the clock was allowed to go, where that is less than it can: steady, but slower."""
+    limits, most = (
+        [x for m in moments for x in m.get(key) or () if _is_number(x)]
+        for key in ("frequencies_limit_mhz", "frequencies_max_mhz")
+    )
+    if not limits or not most or min(limits) >= max(most):
+        return ""
+    return f", LIMITED to {min(limits):.0f} of {max(most):.0f} MHz"
 
 
 def _moments(conditions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
