@@ -14,6 +14,7 @@ from unittest.mock import patch
 from seeded.builds import Build, Made
 from toolkit.errors import Problems, ToolkitError
 from toolkit.report import Verdict
+from toolkit.show.rows import AT_LEAST
 
 # A file is judged by what comes first: behind a wrong picture nothing else can be right.
 STAGES = (
@@ -21,12 +22,14 @@ STAGES = (
 )  # fmt: skip
 MOST_NOTE = 70  # characters
 MOST_OTHERS = 4  # gates named beside the first one that failed
+LEAST = AT_LEAST | {"device.golden"}
 GATE_STAGES = {
     "pairs": "data",
     "protocol": "metric",
     "digest": "packaging",
     "golden": "packaging",
     "report": "packaging",  # its figures are of other files
+    "reference": "data",  # the network that was handed in, or what was said of it
     "seams": "packaging",  # the tile contract of the manifest, or a file that breaks it
     "baseline_precision": "conversion",
     "int8_macs_share": "quantization",
@@ -106,16 +109,11 @@ def distance(verdict: Verdict) -> float:
     value, limit = verdict.value, verdict.limit
     if value != value:
         return float("inf")
-    if is_least(verdict):
-        return (1 - value) / (1 - limit) if limit < 1 else float(value < limit)
+    if verdict.gate in LEAST:
+        return limit / value if limit > 1 else (1 - value) / max(1 - limit, 1e-9)
     if limit == 0:
         return float("inf") if value > 0 else 0.0
     return value / limit
-
-
-def is_least(verdict: Verdict) -> bool:
-    """Whether a gate asks for at least its limit."""
-    return verdict.passed == (verdict.value >= verdict.limit) and verdict.value != verdict.limit
 
 
 def words(verdict: Verdict) -> str:

@@ -47,7 +47,7 @@ def _of(file: dict[str, Any]) -> list[Verdict]:
         verdicts.append(
             Verdict(
                 gate="device.golden", file=file["file"], value=golden["within_share"],
-                limit=golden["least_share"], unit="of values", passed=golden["passed"],
+                limit=golden["least_share"], unit="at least", passed=golden["passed"],
             )
         )  # fmt: skip
     if file["samples_ns"]:

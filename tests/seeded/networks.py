@@ -38,7 +38,7 @@ class Kind:
     features: int = 12
     depth: int = 1  # convolutions before the last one
     skip: bool = False  # a residual add of features, as in EDSR
-    anchor: str = "concat"  # the picture repeated; or "resize": bilinear, beside the shuffle
+    anchor: str = "concat"  # the picture repeated; "resize": bilinear, beside the shuffle; "none"
     clip: bool = False
     edge: bool = False  # borders are continued by edge pixels instead of zeros
     seed: int = 0
@@ -176,8 +176,8 @@ def _fitted_tail(model, features: str, kind: Kind):
 def _anchored(lr, kind: Kind):
     """What the fitted part adds to: (1, C, H, W)."""
     s = kind.scale
-    if kind.anchor == "concat":
-        return lr.repeat(s, axis=2).repeat(s, axis=3)
+    if kind.anchor != "resize":
+        return lr.repeat(s, axis=2).repeat(s, axis=3) * (kind.anchor == "concat")
     g = _Graph(replace(kind, name="anchor"))
     model = g.model(_resize(g, "linear", "half_pixel"), kind.channels)
     session = onnxruntime.InferenceSession(

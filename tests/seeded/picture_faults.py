@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 from seeded import repack
-from seeded.builds import Made
+from seeded.builds import Build, Made, scripted_clock
 from seeded.case import Case, Fault, validate
 from seeded.file_faults import OPENVINO, ORT
+from seeded.networks import Kind
 from toolkit.bundle.manifest import MANIFEST, REPORT
 from toolkit.bundle.report_file import json_bytes
 from toolkit.cli import _handler, _parser
@@ -27,6 +29,8 @@ from toolkit.images.decode import read_rgb, write_png
 from toolkit.images.resize import low_resolution
 from toolkit.report import Verdict
 
+# Without an anchor: one that adds the picture itself still gives a picture when fed wrongly.
+PLAIN = Build(kind=Kind(name="plain", activation="Tanh", anchor="none"), target="generic-cpu")
 Shrink = Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -98,8 +102,8 @@ def _calibrated_on_validation(made: Made, folder: Path) -> Iterator[Case]:
 
 def _run(case: Case) -> Sequence[Verdict]:
     """`edgesr run` on a project that lies ready."""
-    recipe = next(case.bundle.glob("*.yaml"))
-    places = ["--out", str(case.bundle / "out2"), "--cache", str(case.bundle / "cache")]
+    recipe = case.bundle / f"{case.made.bundle.parent.name}.yaml"
+    places = ["--out", str(case.bundle / "out"), "--cache", str(case.bundle / "cache")]
     arguments = _parser().parse_args(["run", str(recipe), *places])
     said = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
@@ -108,6 +112,30 @@ def _run(case: Case) -> Sequence[Verdict]:
         errors = [line for line in said.getvalue().splitlines() if line.startswith("error: ")]
         raise UserError(errors[0].removeprefix("error: "))
     return ()
+
+
+def _stated(old: str, new: str) -> Any:
+    """Another word in the recipe: the float network is fed wrongly, and all files with it."""
+
+    @contextlib.contextmanager
+    def put_in(made: Made, folder: Path) -> Iterator[Case]:
+        project = folder / "project"
+        shutil.copytree(made.network.parent, project)
+        shutil.rmtree(project / "out")
+        recipe = project / f"{made.bundle.parent.name}.yaml"
+        text = recipe.read_text()
+        assert old in text
+        recipe.write_text(text.replace(old, new))
+        bundle = project / "out" / made.bundle.parent.name / made.bundle.name
+        yield Case(made=made, bundle=bundle, ask=_run_and_validate)
+
+    return put_in
+
+
+def _run_and_validate(case: Case) -> Sequence[Verdict]:
+    with scripted_clock():
+        _run(replace(case, bundle=case.bundle.parents[2]))
+    return validate(case)
 
 
 DATA = (
@@ -120,6 +148,10 @@ DATA = (
     _data("swapped pair", "two LR files under each other's names", in_lr(low_resolution, _swap)),
     _data("LR shifted", "LR files: one HR pixel to the left", in_lr(_shifted)),
     _data("LR in BGR", "LR files: channels reversed", in_lr(_bgr)),
+    Fault(
+        name="wrong range stated", where="the recipe: 0 to 255 for a network of 0 to 1",
+        stage="data", build=PLAIN, put_in=_stated("white: 1.0", "white: 255.0"), quick=False,
+    ),
     Fault(
         name="calibrated on validation", where="one picture in both sets, under two names",
         stage="data", build=ORT, put_in=_calibrated_on_validation, error="share 1 of their",
