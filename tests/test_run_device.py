@@ -162,3 +162,4 @@ def test_a_jetson_recipe_builds_and_times_the_engines_on_the_board(tmp_path, mon
     bundle = recipe.parent / "out" / "tiny" / "jetson-orin-nano"
     (stored,) = results_folder(bundle).iterdir()
     assert {unit.unit for unit in read(stored).files[-1].units} == {"GPU", "DLA"}
+    assert len(list(bundle.with_name(f"{bundle.name}.engines").iterdir())) == 3

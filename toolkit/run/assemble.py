@@ -66,7 +66,9 @@ def assemble(
     timed = [*evidence.files, *evidence.rivals]
     walk.listener.say(f"timing {len(timed)} files in turn{f' on {url}' if url else ''}")
     if url:
-        clock = time_on(url, reach, timed, evidence.golden, recipe, target, walk.listener.say)
+        place = bundle_folder(out, recipe.name, target.name)
+        golden, say = evidence.golden, walk.listener.say
+        clock = time_on(url, reach, timed, golden, recipe, target, say, bundle=place)
     else:
         clock = time_here(timed, recipe.measuring)
     evidence = replace(evidence, timed=clock)

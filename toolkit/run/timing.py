@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from toolkit.benchmark import Benchmark, FileTiming, TimingProtocol
@@ -63,12 +64,16 @@ def time_on(
     recipe: Recipe,
     target: Target,
     say: Callable[[str], None],
+    *,
+    bundle: Path,
 ) -> Timed:
     """Golden vectors first, then the clock, both on the device at `url`.
 
-    Raises what `measure.rounds.bench` raises.
+    Engines that were built there come back into `<bundle>.engines`. Raises what
+    `measure.rounds.bench` raises.
     """
     from toolkit.measure.board import open_board
+    from toolkit.measure.engine import pull_engines
     from toolkit.measure.rounds import bench
 
     measuring = recipe.measuring
@@ -83,6 +88,7 @@ def time_on(
     artefacts = [scored.artefact for scored in files]
     with open_board(url, options=reach.options, wait_s=reach.wait_s, say=say) as board:
         taken = bench(board, artefacts, golden, protocol, bundle=name, target=target.name, say=say)
+        pull_engines(board, taken, bundle)
     return Timed(
         latencies=tuple(_device_latency(one, taken) for one in taken.files),
         coverage=tuple(_coverage(one, target) for one in taken.files),

@@ -19,9 +19,11 @@ from toolkit.show.rows import (
     file_rows,
     headline,
     is_share,
+    measured_on,
     quantity,
     ran_on,
     reasons,
+    unstable,
 )
 from toolkit.show.written import write_text
 
@@ -76,6 +78,8 @@ def html_text(report: Report, crops: Sequence[Crop]) -> str:
         slowest_ms=_slowest_ms(rows),
         npu_files=[file.npu for file in report.files if file.npu],
         computed_in=computed_in,
+        place=measured_on(report),
+        unstable=unstable(report),
         ran_on=ran_on,
         images=image_rows(report),
         crops=[shown(crop, gain) for crop in crops],

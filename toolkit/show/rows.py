@@ -36,6 +36,7 @@ COUNTED = frozenset(  # units that lose their last letter after a single one
 )
 MEASURED = frozenset({"cycles", "levels", "operators"})  # counted, but not as breaches of a rule
 WHOLE = {"pairs": "LR", "protocol": "the bundle"}  # what a gate without a file speaks of
+HOST = "this host"
 TIMES = "x"  # the unit of a ratio, written without a space
 SENTENCES = {
     "psnr_drop_db.mean": "loses {value} on average, {bound}",
@@ -257,3 +258,18 @@ def _true_float32(report: Report, measured: Measured) -> Measured | None:
         if same and rival.precision == "float32" and computed_in(rival) == "float32":
             return rival
     return None
+
+
+def measured_on(report: Report) -> str:
+    """Whose clock it was: a device's URL, or `this host`."""
+    return next((f.latency.device for f in report.files if f.latency and f.latency.device), HOST)
+
+
+def unstable(report: Report) -> list[tuple[str, str]]:
+    """Files whose times cannot be trusted, with the precision they ran in, and every reason."""
+    return [
+        (f"{file.file} in {computed_in(file)}", why)
+        for file in report.files
+        if file.latency
+        for why in file.latency.unstable
+    ]

@@ -20,11 +20,13 @@ from toolkit.show.rows import (
     computed_in,
     file_rows,
     headline,
+    measured_on,
     npu_lines,
     number,
     percent,
     ran_on,
     reasons,
+    unstable,
 )
 
 BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "1;31", "1;32", "33"
@@ -174,18 +176,10 @@ def _conditions(report: Report, width: int) -> list[str]:
     for how in dict.fromkeys((t.threads, t.height_px, t.width_px) for t in times):
         runs = [t.runs for t in times if (t.threads, t.height_px, t.width_px) == how]
         lines.append("time: {} threads, {} x {} px in, ".format(*how) + f"{min(runs)} runs or more")
-    where = next((t.device for t in times if t.device), "this host")
     if times:
-        lines.append(f"speed-up: true float32 over file, p50, same runtime, {where}")
+        lines.append(f"speed-up: true float32 over file, p50, same runtime, {measured_on(report)}")
     lines += [f"UNSTABLE {who}: {why}" for who, why in unstable(report)]
     return [part for line in lines for part in hung(line, "", width)]
-
-
-def unstable(report: Report) -> list[tuple[str, str]]:
-    """Files whose times cannot be trusted, each with every reason."""
-    return [
-        (file.file, why) for file in report.files if file.latency for why in file.latency.unstable
-    ]
 
 
 def _notes(report: Report, colour: bool, width: int) -> list[str]:
