@@ -16,7 +16,8 @@ from toolkit.cli import main
 from toolkit.contracts import LinkOptions
 from toolkit.errors import EnvironmentFailure, SecurityError, UserError
 from toolkit.links import ssh
-from toolkit.links.ssh import Address, address_of, refusal
+from toolkit.links.ssh.address import Address, address_of
+from toolkit.links.ssh.refusal import refusal
 
 OPTIONS = LinkOptions(connect_s=5.0)
 

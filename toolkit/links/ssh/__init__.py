@@ -7,27 +7,24 @@ Options that matter for safety are given on the command line, where no file over
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from toolkit.child import TooMuchOutput, die_with_parent, ended
 from toolkit.contracts import Finished, LinkOptions
-from toolkit.errors import EnvironmentFailure, LinkLost, SecurityError, ToolkitError, UserError
+from toolkit.errors import EnvironmentFailure, LinkLost
+from toolkit.links.ssh.address import Address, address_of
+from toolkit.links.ssh.refusal import HINT_CONNECT, last_words, refusal
 
 SSH = "ssh"
 CONFIG = "EDGESR_SSH_CONFIG"
 SSH_FAILED = 255  # ssh(1): "or with 255 if an error occurred"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")  # a host or an alias of ~/.ssh/config
-USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\$?")
 HANDSHAKE_S = 20.0  # keys and log-in, on a slow device, after the connection stands
 ALIVE_S, ALIVE_COUNT = 5, 3  # a silent device is given up after 15 s
 LONGEST_FOLDER = 60  # characters; unix(7): a socket's path has at most 108, ssh appends 17
@@ -48,87 +45,6 @@ OPTIONS = (
     "UpdateHostKeys=no",
     "ControlPersist=no",
 )
-HINT_CONNECT = "look at the device, its address and its SSH server"
-# Words of OpenSSH's client, what they mean, and what to do. The first that is found counts.
-SAID: tuple[tuple[str, str, str], ...] = (
-    (
-        r"could not resolve hostname",
-        "nobody knows the host `{host}`",
-        "check the name, or add it to ~/.ssh/config",
-    ),
-    (
-        r"connection refused",
-        "the device refused the connection: no SSH server listens there",
-        "start its SSH server, or name its port: ssh://user@host:port",
-    ),
-    (
-        r"timed out|no route to host|network is unreachable|host is down",
-        "the device did not answer within {connect_s:g} s",
-        "is it switched on, and in this network?",
-    ),
-    (
-        r"permission denied|too many authentication failures|no more authentication methods",
-        "the device refused the log-in",
-        "`ssh-copy-id` puts your key on the device; passwords are never asked for",
-    ),
-    (
-        r"bad configuration option|bad owner or permissions|unsupported option|"
-        r"can't open user config file|terminating, .* bad configuration",
-        "the SSH configuration cannot be used: {words}",
-        "correct ~/.ssh/config or the file that EDGESR_SSH_CONFIG names",
-    ),
-    (
-        r"connection closed|connection reset|kex_exchange_identification|banner",
-        "the device ended the connection before the log-in: {words}",
-        "is it an SSH server, and does it allow one more connection?",
-    ),
-)
-CHANGED = re.compile(r"identification has changed|host key for .* has changed", re.IGNORECASE)
-UNKNOWN = re.compile(r"host key verification failed|no .* host key is known", re.IGNORECASE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Address:
-    """A checked address: nothing in it is taken for an option or a command."""
-
-    host: str
-    user: str = ""
-    port: int | None = None
-
-    def words(self) -> list[str]:
-        """The end of an `ssh` command line."""
-        user = ["-l", self.user] if self.user else []
-        port = ["-p", str(self.port)] if self.port else []
-        return [*user, *port, "--", self.host]
-
-
-def address_of(text: str) -> Address:
-    """Read `[user@]host[:port]`, IPv6 in brackets. Raises UserError for anything else."""
-    user, at, place = text.rpartition("@")
-    bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::([0-9]{1,5}))?", place)
-    plain = re.fullmatch(r"([^:\[\]]+)(?::([0-9]{1,5}))?", place)
-    found = bracketed or plain
-    is_host = found is not None and (
-        _is_ipv6(found[1]) if bracketed else NAME.fullmatch(found[1]) is not None
-    )
-    if found is None or not is_host or (at and not USER.fullmatch(user)):
-        raise UserError(
-            f"`ssh://{ascii(text)[1:-1]}` is no address",
-            hint="ssh://user@host, ssh://user@host:2222, ssh://user@[fe80::1%eth0]:22, or an "
-            "alias of ~/.ssh/config",
-        )
-    port = int(found[2]) if found[2] else None
-    if port is not None and not 1 <= port <= 65535:
-        raise UserError(f"`{port}` is no port", where=f"ssh://{text}", hint="1 to 65535")
-    return Address(host=found[1], user=user, port=port)
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return re.fullmatch(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?", text) is not None
 
 
 class SshLink:
@@ -203,7 +119,7 @@ class SshLink:
         done = self.run(script, timeout_s=timeout_s, stdin=local)
         if done.code != 0:
             raise EnvironmentFailure(
-                f"the device could not write `{local.name}`: {_words(done.stderr)}",
+                f"the device could not write `{local.name}`: {last_words(done.stderr)}",
                 where=self.url,
                 hint=f"look at its free space: `edgesr devices {self.url}`",
             )
@@ -276,42 +192,6 @@ def _command(script: str) -> str:
     """What the device's log-in shell is given, whichever it is; 255 is left for ssh's own use."""
     outer = 'sh -c "$0"; code=$?; [ $code -ne 255 ] || code=254; exit $code'
     return f"exec sh -c {shlex.quote(outer)} {shlex.quote(script)}"
-
-
-def refusal(said: str, url: str, address: Address, options: LinkOptions) -> ToolkitError:
-    """The message for what `ssh` said when there was no connection."""
-    if CHANGED.search(said):
-        return SecurityError(
-            "the device's host key has changed: it was set up anew, or somebody is in between",
-            where=url,
-            hint="ask whoever runs the device; only if it was set up anew: "
-            f"ssh-keygen -R {_known_name(address)}",
-        )
-    if UNKNOWN.search(said):
-        return EnvironmentFailure(
-            "the device's host key has never been seen here",
-            where=url,
-            hint="compare its fingerprint by `ssh` once by hand, or trust what it shows now with "
-            "--accept-new-host",
-        )
-    for pattern, problem, hint in SAID:
-        if re.search(pattern, said, re.IGNORECASE):
-            text = problem.format(
-                host=address.host, connect_s=options.connect_s, words=_words(said)
-            )
-            return EnvironmentFailure(text, where=url, hint=hint)
-    return EnvironmentFailure(
-        f"the device cannot be reached: {_words(said)}", where=url, hint=HINT_CONNECT
-    )
-
-
-def _known_name(address: Address) -> str:
-    return shlex.quote(f"[{address.host}]:{address.port}" if address.port else address.host)
-
-
-def _words(said: str) -> str:
-    line = " ".join(said.split())[-300:]
-    return "".join(c if c.isprintable() else "?" for c in line) or "(no words)"
 
 
 def _private_folder() -> Path:
