@@ -20,12 +20,12 @@ PROGRAM = Path(__file__).parent / "on_board.py"
 
 
 @contextlib.contextmanager
-def board(folder: Path, fault: str = "", **settings: Any) -> Iterator[str]:
-    """The URL of a board that has the fault of `on_board` while open."""
+def board(folder: Path, *faults: str, **settings: Any) -> Iterator[str]:
+    """The URL of a board that has these faults of `on_board` while open."""
     home = folder / "board"
     home.mkdir()
     stated = home / "settings.json"
-    stated.write_text(json.dumps({"fault": fault, **settings}))
+    stated.write_text(json.dumps({"faults": faults, **settings}))
     python = home / "python"
     words = " ".join(shlex.quote(str(w)) for w in (sys.executable, PROGRAM, stated))
     real = shlex.quote(sys.executable)

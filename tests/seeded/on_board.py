@@ -225,8 +225,8 @@ def main(settings_path: str, runner: str, job: str) -> int:
     from toolkit.runner import program
 
     settings = {**json.loads(Path(settings_path).read_text()), "job": job}
-    if settings["fault"]:
-        globals()[settings["fault"]](program, settings)
+    for fault in settings["faults"]:
+        globals()[fault](program, settings)
     return program.main([job])
 
 

@@ -19,7 +19,9 @@ from seeded.device_faults import CALM, bench
 T = TypeVar("T")
 MOST_SAID = 170  # characters of an error
 NARROWEST, WIDEST = 100, 170
-SHARES = (24, 34, 13, 0, 10)  # of a fault's columns; 0 takes what is left
+WIDE = 130
+SHARES = (24, 34, 13, 0, 10)  # of a fault's columns where there is room; 0 takes what is left
+NARROW_SHARES = (18, 24, 12, 0, 9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,9 @@ def _sure(thing: Any, row_of: Callable[[Any], Row], columns: int) -> Row:
 
 
 def _widths(columns: int, width: int) -> list[int]:
-    shares = SHARES if columns == len(SHARES) else (36, 6, 0, 8)
+    shares = (36, 6, 0, 8)
+    if columns == len(SHARES):
+        shares = SHARES if width >= WIDE else NARROW_SHARES
     left = width - sum(shares) - 2 * (columns - 1)
     return [share or left for share in shares]
 
