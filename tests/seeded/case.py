@@ -20,7 +20,7 @@ from toolkit.show.rows import AT_LEAST
 STAGES = (
     "data", "metric", "packaging", "conversion", "quantization", "device", "latency",
 )  # fmt: skip
-MOST_NOTE = 70  # characters
+MOST_NOTE = 60  # characters
 MOST_OTHERS = 4  # gates named beside the first one that failed
 LEAST = AT_LEAST | {"device.golden"}
 GATE_STAGES = {
@@ -87,7 +87,8 @@ def find(case: Case, fault: Fault | None = None) -> tuple[Finding, tuple[Verdict
     if not failed:
         return Finding(stage="", said="nothing found"), verdicts
     first = min(failed, key=lambda v: STAGES.index(stage_of(v, verdicts)))
-    others = dict.fromkeys(v.gate for v in failed if v.gate != first.gate)
+    head = first.gate.split(".")[0]
+    others = dict.fromkeys(v.gate for v in failed if v.gate.split(".")[0] not in (head, "total"))
     also = f"; also {', '.join(list(others)[:MOST_OTHERS])}" if others else ""
     return Finding(stage=stage_of(first, verdicts), said=words(first) + also), verdicts
 
