@@ -111,6 +111,8 @@ def file_changed(**values):
         file_changed(load_ms=[float("nan")]),
         file_changed(conditions=[7]),
         file_changed(load_ms=["x"]),
+        file_changed(load_ms=[10**400]),
+        file_changed(samples_ns=[[10**400]]),
         file_changed(stability={"is_stable": 1, "reasons": [7]}),
     ],
     ids=lambda text: text[:12] + text[-40:],

@@ -214,8 +214,9 @@ def test_progress_names_file_round_p50_and_what_is_left(tmp_path):
         {"runtime": 7},
         {"conditions": [1]},
         {"peak_memory_mb": 1e999},
+        {"peak_memory_mb": 10**400},
     ],
-    ids=str,
+    ids=lambda damage: str(damage)[:40],
 )
 def test_an_answer_of_another_shape_is_a_sentence(tmp_path, damage):
     board = ScriptedBoard(lambda job: damage if job["time"] else {})
@@ -240,6 +241,13 @@ def test_words_of_the_device_cannot_drive_a_terminal(tmp_path):
 
     found = measured(ScriptedBoard(answers), tmp_path, names=FILES[:1]).files[0]
     assert "\x1b" not in repr(found).replace("\\x1b", "\x1b")
+
+
+def test_conditions_without_end_are_no_numbers(tmp_path):
+    endless = {"other_cpu_share": 10**400, "before": {"temperatures_c": {"soc": 10**400}}}
+    board = ScriptedBoard(lambda job: {"conditions": endless} if job["time"] else {})
+    found = measured(board, tmp_path, names=FILES[:1]).files[0].conditions[0]
+    assert found["other_cpu_share"] is found["before"]["temperatures_c"]["soc"] is None
 
 
 def test_tuned_is_what_the_device_says_it_was(tmp_path):

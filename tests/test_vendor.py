@@ -214,6 +214,16 @@ def test_times_that_are_none_are_refused(runs, problem):
     assert problem in told.value.problem
 
 
+@pytest.mark.parametrize("value", ["nan", 300.0, 10**400], ids=["nan", "300", "endless"])
+def test_a_value_that_the_output_cannot_hold_is_no_other_value(value):
+    """NaN as uint8 is 0, 300 is 44: both could be what the golden vector expects."""
+    output = np.zeros((1, 2), np.uint8)
+    vector = Golden(file="x", input=np.zeros(1), output=output, tolerance=1.0)
+    said = [{"name": "sr", "dimensions": "1x2", "values": [0.0, value]}]
+    with pytest.raises(EnvironmentFailure, match="cannot be understood"):
+        trtexec.output_of(said, vector, "")
+
+
 def test_nan_is_no_json(tmp_path):
     path = tmp_path / "times.json"
     path.write_text('[{"latencyMs": NaN}]')

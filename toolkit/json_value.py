@@ -70,9 +70,13 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
         return _of(kind, value, where)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"`{where}` must be a number, found `{ascii(value)[:60]}`")
-    if not math.isfinite(value):
-        raise ValueError(f"`{where}` is {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf  # a whole number of hundreds of digits
+    if not math.isfinite(number):
+        raise ValueError(f"`{where}` is {number}")
+    return number
 
 
 def _of(kind: Any, value: Any, where: str) -> Any:

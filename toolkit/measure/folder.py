@@ -82,7 +82,7 @@ class JobFolder:
                     file.write(self._piece(name, index))
                 file.flush()
                 os.fsync(file.fileno())
-            if sha256_file(part) != digest:
+            if part.stat().st_size != size or sha256_file(part) != digest:
                 raise EnvironmentFailure(
                     f"`{name}` arrived changed from the device: its SHA-256 differs",
                     where=url,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.benchmark import GoldenCheck, UnitUse
+from toolkit.benchmark import LONGEST_NS, GoldenCheck, UnitUse
 from toolkit.bundle.manifest import Golden
 from toolkit.errors import EnvironmentFailure
 from toolkit.measure.words import plain
 from toolkit.runner.golden import BEYOND
 
 MOST_SAMPLES = 5_000_000  # more than an hour of runs of a millisecond
-LONGEST_NS = 10**14  # more than a day: no inference
 DEEPEST = 5  # of conditions: when, what, zone
 MOST_ENTRIES = 256  # of units, remarks, moments
 
@@ -127,15 +126,15 @@ def _amount(value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!a} is no number")
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{value} is out of range")
+    if not 0 <= value <= sys.float_info.max:  # False for NaN; whole numbers may be larger still
+        raise ValueError(f"{plain(str(value), 60)} is out of range")
     return float(value)
 
 
 def _clean(value: Any, depth: int) -> Any:
     """Conditions with plain text and finite numbers alone."""
-    if depth == 0 or (isinstance(value, float) and not math.isfinite(value)):
-        return None
+    if depth == 0 or (isinstance(value, int | float) and not abs(value) <= sys.float_info.max):
+        return None  # NaN and infinity, too
     if isinstance(value, Mapping):
         return {_word(key): _clean(one, depth - 1) for key, one in value.items()}
     if isinstance(value, list):

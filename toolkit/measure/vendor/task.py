@@ -143,7 +143,7 @@ def amount(value: Any, what: str, program: str, url: str) -> float:
     """A finite number of at least 0, of a JSON number or of text; raises where it is none."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number < LARGEST_MS:
         raise not_understood(program, f"{what}: {value!a}", url)

@@ -173,8 +173,12 @@ def output_of(value: Any, vector: Golden, url: str) -> np.ndarray[Any, Any]:
         (only,) = value
         shape = tuple(int(size) for size in only["dimensions"].split("x"))
         values = np.array([float(number) for number in only["values"]], np.float64)
-        return values.reshape(shape).astype(vector.output.dtype).reshape(vector.output.shape)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        with np.errstate(invalid="ignore"):
+            made = values.astype(vector.output.dtype)
+        if made.dtype.kind in "iu" and not np.array_equal(made, values):  # NaN would become 0
+            raise ValueError(f"values that are no {made.dtype}")
+        return made.reshape(shape).reshape(vector.output.shape)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise not_understood(NAME, f"--exportOutput: {error}", url) from error
 
 
