@@ -110,6 +110,40 @@ def test_who_lost_the_lock_touches_nothing_more(home):
     assert list(home.glob("jobs/*")) == []
 
 
+class Stuck:
+    """A device on which a lock that is over comes back again and again."""
+
+    url = "ssh://board"
+
+    def __init__(self, owner):
+        self.answer = f"edgesr-lock 1\nstate=busy\n{owner}now=100\nboot=b\n".encode()
+        self.asked = 0
+
+    def run(self, script, *, timeout_s, stdin=b""):
+        self.asked += 1
+        assert self.asked < 20, "it goes on for ever"
+        return Finished(code=0, stdout=self.answer, stderr="")
+
+
+@pytest.mark.parametrize(
+    ("owner", "words"),
+    [
+        (
+            "lock.token=ab\nlock.owner=ann@desk\nlock.until=1\nlock.boot=b\n",
+            r"of ann@desk .* is over",
+        ),
+        ("", "a lock is there"),
+    ],
+    ids=["named", "nameless"],
+)
+def test_a_lock_that_cannot_be_removed_is_given_up(monkeypatch, owner, words):
+    monkeypatch.setattr(time, "sleep", lambda _s: None)
+    said: list[str] = []
+    with pytest.raises(EnvironmentFailure, match=f"{words}.* but cannot be removed"):
+        take(Stuck(owner), wait_s=0, say=said.append)
+    assert len(said) == (1 if owner else 0)
+
+
 def test_a_folder_that_cannot_be_made(monkeypatch):
     monkeypatch.setenv("EDGESR_HOME", "/proc/edgesr")
     failed = pytest.raises(EnvironmentFailure, match="could not be locked")

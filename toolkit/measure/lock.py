@@ -26,6 +26,7 @@ LEASE_S = 900  # how long a lock is held after its owner was last heard of
 LOCK_S = 60.0
 POLL_S = 2.0  # between two looks at a busy device
 NAMELESS_POLLS = 3  # so often a lock may be seen without its owner, who is just writing it
+MOST_TAKEOVERS = 3  # tries in a row at a lock that is over; then it cannot be removed
 FIRST_LINE = "edgesr-lock 1"
 
 # Function names that are no alias in ksh or mksh, Android's shell: it has `stop` and `hash`.
@@ -124,14 +125,14 @@ class Holder:
 def take(link: Link, *, wait_s: float, say: Say) -> Lock:
     """Lock a device, wait for it, or take over what a dead owner left.
 
-    Raises EnvironmentFailure naming the owner where it is still busy after `wait_s` seconds.
+    Raises EnvironmentFailure naming the owner where it is still busy after `wait_s` seconds, or
+    where what a dead owner left cannot be removed.
     """
     lock = Lock(token=secrets.token_hex(8))
     deadline = time.monotonic() + wait_s
-    stale, nameless, told = "", 0, False
+    stale, nameless, takeovers, told = "", 0, 0, False
     while True:
         values = _try(link, lock, stale)
-        stale = ""
         if values.get("state") == "taken":
             _held.add(lock.token)
             return lock
@@ -140,21 +141,28 @@ def take(link: Link, *, wait_s: float, say: Say) -> Lock:
             now_s=_whole(values.get("now", "")),
             boot=values.get("boot", ""),
         )
-        if holder is None:
-            nameless += 1
-            if nameless > NAMELESS_POLLS:
-                stale = "nameless"
-                continue
-        elif holder.is_over:
+        nameless += holder is None
+        stale = _stale(holder, nameless)
+        takeovers = takeovers + 1 if stale else 0
+        if takeovers > MOST_TAKEOVERS:
+            raise _stuck(link.url, holder)
+        if stale and holder is not None and takeovers == 1:
             say(f"{link.url}: taking over the lock of {holder.owner}: {holder.reason}")
-            stale = holder.token
-            continue
-        elif time.monotonic() >= deadline:
-            raise _busy(link.url, holder)
-        elif not told:
-            say(f"{link.url} is busy: {holder.owner} for {holder.age}; waiting")
+        elif holder is not None and not stale:
+            if time.monotonic() >= deadline:
+                raise _busy(link.url, holder)
+            if not told:
+                say(f"{link.url} is busy: {holder.owner} for {holder.age}; waiting")
             told = True
-        time.sleep(POLL_S if holder else 1.0)
+        if not stale:
+            time.sleep(POLL_S if holder else 1.0)
+
+
+def _stale(holder: Holder | None, nameless: int) -> str:
+    """The token of a lock that may be taken over; "" where it may not."""
+    if holder is not None:
+        return holder.token if holder.is_over else ""
+    return "nameless" if nameless > NAMELESS_POLLS else ""
 
 
 def release(link: Link, lock: Lock, say: Say) -> None:
@@ -217,6 +225,15 @@ def _busy(url: str, holder: Holder) -> EnvironmentFailure:
         f"the device is busy: {holder.owner} has held it for {holder.age}",
         where=url,
         hint="`--wait SECONDS` waits for it; `edgesr devices` shows who is at work",
+    )
+
+
+def _stuck(url: str, holder: Holder | None) -> EnvironmentFailure:
+    whose = f"the lock of {holder.owner} is over ({holder.reason})" if holder else "a lock is there"
+    return EnvironmentFailure(
+        f"{whose} but cannot be removed",
+        where=url,
+        hint="as the user who owns it, remove the folder `lock` in edgesr's folder on the device",
     )
 
 
