@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import quant_networks
+import small_bundle
 
+from toolkit.backends import onnxruntime as plug
+from toolkit.model.network import write_network
+from toolkit.run.score import spine_artefact
+from toolkit.run.sources import Spine
+from toolkit.validate.asked import Asked
+from toolkit.validate.float_network import ends_in_curve
 from toolkit.validate.level_gaps import LEVELS, gap_verdict, level_counts, level_gaps
+from toolkit.validate.validating import validate_file
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -49,3 +58,42 @@ def test_a_flat_picture_may_move_as_a_whole():
 
 def test_no_picture_at_all_skips_nothing_by_itself():
     assert level_gaps(level_counts(None), level_counts(picture())) == ()
+
+
+def scaled_tanh():
+    """A tanh from 0 to 1, as published networks have it, under its shuffle."""
+    g = quant_networks.Graph(3, 1)
+    low = g.conv("lr", "head", 3, 12)
+    moved = g.node("Add", [g.node("Tanh", [low], "t"), g.constant("one", np.float32([1]))], "m")
+    g.node("Mul", [g.node("DepthToSpace", [moved], "w", blocksize=2, mode="CRD"),
+                   g.constant("half", np.float32([0.5]))], "sr")  # fmt: skip
+    return g.model("sr")
+
+
+@pytest.mark.parametrize(
+    ("network", "is_curve"),
+    [
+        (quant_networks.anchored, False),
+        (quant_networks.residual, False),
+        (quant_networks.tanh_network, True),
+        (scaled_tanh, True),
+    ],
+)
+def test_a_curve_before_the_picture_is_known(tmp_path, network, is_curve):
+    path = tmp_path / "given.onnx"
+    digest = write_network(network(), quant_networks.CONTRACT, path).digest
+    assert ends_in_curve(spine_artefact(Spine(path=path, digest=digest))) is is_curve
+
+
+def test_levels_are_not_counted_behind_a_sigmoid(tmp_path):
+    """Steps of an 8-bit layer are wider than a level where the sigmoid is steep: no fault."""
+    data = small_bundle.pictures(tmp_path / "data")
+    network, plan, _ = quant_networks.quantized(
+        quant_networks.tanh_network(), tmp_path / "work", rung="ranges"
+    )
+    target = quant_networks.target("onnxruntime")
+    _, int8 = plug.lower(network, plan, target, tmp_path / "work", "tiny")
+    asked = Asked(data=data, reference=tmp_path / "work" / "given.onnx", threads=1, in_child=False)
+    validation = validate_file(int8.path, asked, scale=2).validation
+    gates = {verdict.gate for verdict in validation.verdicts}
+    assert "levels" not in gates and "charts.white" in gates

@@ -12,6 +12,15 @@ from toolkit.run.score import spine_artefact
 from toolkit.run.sources import Spine
 from toolkit.spec.recipe import NetworkSource
 
+# What stands between the last layer and the picture and keeps steps of one size as they are.
+KEEPS_STEPS = frozenset(
+    {
+        "Add", "Cast", "Clip", "DepthToSpace", "Div", "Identity", "Max", "Min", "Mul", "Pad",
+        "Relu", "Reshape", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
+CURVES = frozenset({"Erf", "HardSigmoid", "Sigmoid", "Softsign", "Tanh"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class FloatNetwork:
@@ -69,3 +78,23 @@ def graph_halo_px(reference: Artefact | None) -> int | None:
         return network_facts(load_checked(reference.path)).halo_px
     except UserError:  # a graph with sizes of its own kind: then only pictures can tell
         return None
+
+
+def ends_in_curve(reference: Artefact | None) -> bool:
+    """Whether the float network bends its last layer's values, as sigmoid does, into a picture.
+
+    Then equal steps of that layer in INT8 are wider than a level where the curve is steep.
+    """
+    from toolkit.model.graph import load_checked
+
+    if reference is None:
+        return False
+    graph = load_checked(reference.path).graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    node = made_by.get(graph.output[0].name)
+    while node is not None and node.op_type in KEEPS_STEPS:
+        data = [name for name in node.input if name and name not in constants]
+        node = made_by.get(data[0]) if len(data) == 1 else None
+    return node is not None and node.op_type in CURVES

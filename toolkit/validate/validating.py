@@ -22,7 +22,7 @@ from toolkit.validate.asked import DEFAULT_BUDGETS, Asked, Show, silent
 from toolkit.validate.chart_checks import chart_verdicts, chart_wraps, charts_for
 from toolkit.validate.comparing import stage_verdicts
 from toolkit.validate.files import OpenFile, opened
-from toolkit.validate.float_network import graph_halo_px
+from toolkit.validate.float_network import ends_in_curve, graph_halo_px
 from toolkit.validate.known_answers import check_metric
 from toolkit.validate.level_gaps import Counts, gap_verdict
 from toolkit.validate.measuring import Measurement, Worst, measured
@@ -196,6 +196,7 @@ def _file_verdicts(
 ) -> list[Verdict]:
     """Every gate of every file, stages first."""
     halo_px = graph_halo_px(subject.reference)
+    counted = {} if ends_in_curve(subject.reference) else levels
     found: list[Verdict] = []
     for artefact in subject.artefacts:
         name = artefact.path.name
@@ -206,7 +207,7 @@ def _file_verdicts(
                 found += conversion_verdicts(stage, artefact.precision)
             if stage.file == name and stage.name == "device":
                 found += device_verdicts(stage)
-        found += _look_verdicts(files, final_stage(stages, name), levels)
+        found += _look_verdicts(files, final_stage(stages, name), counted)
         found += seam_verdicts(files[name], halo_px)
         limits = recipe_limits(subject.bundle, name)
         found += precision_verdicts(artefact, known[name], limits)
@@ -216,7 +217,7 @@ def _file_verdicts(
 def _look_verdicts(
     files: Mapping[str, OpenFile], stage: Stage | None, levels: Mapping[str, Counts]
 ) -> list[Verdict]:
-    """Pictures and charts of a file against those of its reference."""
+    """Pictures and charts of a file against those of its reference; levels where they count."""
     if stage is None:
         return []
     file, reference = files[stage.file], files[stage.against]
@@ -224,7 +225,7 @@ def _look_verdicts(
     drawn, wanted = own.drawn(file), own.drawn(reference)
     return [
         *picture_verdicts(stage, chart_wraps(drawn, wanted)),
-        gap_verdict(stage.file, levels[stage.file], levels[stage.against]),
+        *([gap_verdict(file.name, levels[file.name], levels[reference.name])] if levels else []),
         *chart_verdicts(stage.file, own, drawn, wanted),
     ]
 
