@@ -30,6 +30,7 @@ from toolkit.validate.picture_checks import (
     conversion_verdicts,
     device_verdicts,
     picture_verdicts,
+    reference_warnings,
 )
 from toolkit.validate.seams import folded, seam_verdicts
 from toolkit.validate.subject import Pairing
@@ -324,6 +325,21 @@ def test_levels_are_compared_over_all_planes_and_with_their_sign():
     assert one.bias_levels == pytest.approx(2 / 1200)
     assert one.border_rms_levels == 0
     assert one.inner_rms_levels == pytest.approx(math.sqrt(10 / (16 * 16 * 3)))
+
+
+def gaining(*drops_db):
+    blank = compared("a", *[Rendered(planes=photograph(40, 44), score=SCORE)] * 2, 4)
+    images = [replace(blank, reference_psnr_db=SCORE.psnr_db + drop) for drop in drops_db]
+    pair = Pairing(stage="total", file="net", against="float network", budget=Budget())
+    return [stage_of(pair, images)]
+
+
+def test_a_file_that_is_better_than_its_reference_is_suspected():
+    """A drop says nothing beside a network that the file was not made from."""
+    (said,) = reference_warnings(gaining(-0.4, -0.3, -0.5))
+    assert said.startswith("net is 0.400 dB better than float network: ")
+    for usual in ((0.1, 0.2, 0.1), (-0.01, -0.02, 0.0), (-0.6, 0.3, 0.1), (math.nan, -1.0)):
+        assert reference_warnings(gaining(*usual)) == []
 
 
 def test_the_border_is_a_band_on_all_four_sides():

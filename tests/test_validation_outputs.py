@@ -74,6 +74,15 @@ def test_a_picture_without_a_number_is_the_worst():
     assert answers(made)[1].answer == f"{broken.name}, NaN dB lost by {INT8}"
 
 
+def test_what_is_below_nothing_is_a_gain():
+    better = stage("total", INT8, "float network", seed=1, mean_db=0.1)
+    swapped = [replace(i, psnr_db=i.reference_psnr_db + 0.4) for i in better.images]
+    made = validation(stages=(replace(better, images=tuple(swapped)),), verdicts=())
+    good, worst, _ = answers(made)
+    assert f"{INT8} gains 0.400 dB on average" in good.answer
+    assert worst.answer.endswith(f"0.400 dB gained by {INT8}")
+
+
 def test_an_interval_over_the_limit_is_said():
     close = stage("total", INT8, "float network", seed=1, mean_db=0.1, budget=Budget(mean_db=0.15))
     close = replace(close, interval=Interval(low=0.1, high=0.2))

@@ -178,7 +178,8 @@ def as_good(validation: Validation, views: Sequence[FileView]) -> Answer:
         return Answer(question=question, answer=f"No: {gate_sentence(failed[0])}", good=False)
     view = max(views, key=lambda v: how_far(v.headline.mean_db))
     stage = view.headline
-    lost = f"{view.file} loses {number(stage.mean_db, 3)} dB on average"
+    verb = "gains" if is_gain(stage.mean_db) else "loses"
+    lost = f"{view.file} {verb} {number(abs(stage.mean_db), 3)} dB on average"
     interval = f"{stage.interval.confidence * 100:.0f} %: {interval_text(stage)}"
     if not held:
         return Answer(question=question, answer=f"Nobody set a limit: {lost} ({interval})")
@@ -191,8 +192,14 @@ def worst_picture(views: Sequence[FileView]) -> Answer:
     """The picture that loses most over all files."""
     view = max(views, key=lambda v: how_far(v.headline.worst.drop_db))
     worst = view.headline.worst
-    loss = number(worst.drop_db, 3)
-    return Answer(question="Worst picture?", answer=f"{worst.name}, {loss} dB lost by {view.file}")
+    verb = "gained" if is_gain(worst.drop_db) else "lost"
+    loss = f"{number(abs(worst.drop_db), 3)} dB {verb} by {view.file}"
+    return Answer(question="Worst picture?", answer=f"{worst.name}, {loss}")
+
+
+def is_gain(drop_db: float) -> bool:
+    """Whether a drop is shown as less than nothing."""
+    return drop_db <= -0.0005
 
 
 def how_far(drop_db: float) -> float:

@@ -15,9 +15,10 @@ from toolkit.validation import Stage
 # float32 that adds in another order falls on the other side of a rounding, by one level; half the
 # bits cost two.
 MAX_ERROR_LEVELS = {"float32": 1, "float16": 2, "bfloat16": 8}
-BIAS_LEVELS = 0.35  # truncating instead of rounding shifts by 0.5, INT8 by less than 0.2
+BIAS_LEVELS = 0.35  # truncating instead of rounding shifts by 0.5, INT8 by less than 0.3
 BORDER_FACTOR = 2.0  # the border may differ this much more than what is inside
 BORDER_LEVELS = 1.0  # and by rounding in any case
+BETTER_DB = 0.05  # a file gains this much by training, or beside a reference that is not its own
 DEVICE_WITHIN_ONE = 0.995  # as golden vectors: INT8 kernels may round single products otherwise
 DEVICE_RMS_LEVELS = 0.5  # noise of one level everywhere is 0.8
 
@@ -58,6 +59,16 @@ def picture_verdicts(stage: Stage, chart_wraps: int) -> list[Verdict]:
         at_most("bias_levels", stage.file, abs(bias), BIAS_LEVELS, "levels", f"{bias:+.3f}"),
         at_most("borders", stage.file, border, limit, "levels", note),
         at_most("clip", stage.file, wraps, 0, "values", "bright turned dark, or dark bright"),
+    ]
+
+
+def reference_warnings(stages: Sequence[Stage]) -> list[str]:
+    """Files that are surely better than what they are held against: no drop is seen there."""
+    return [
+        f"{stage.file} is {-stage.mean_db:.3f} dB better than {stage.against}: it was trained "
+        "further, or made from another network than this reference"
+        for stage in stages
+        if stage.mean_db < -BETTER_DB and stage.interval.high < 0
     ]
 
 

@@ -38,6 +38,7 @@ from toolkit.validate.picture_checks import (
     device_verdicts,
     final_stage,
     picture_verdicts,
+    reference_warnings,
 )
 from toolkit.validate.pictures import Pictures, pair_verdicts, picture_warnings, pictures_of
 from toolkit.validate.sanity import sanity
@@ -115,7 +116,7 @@ def _validated(subject: Subject, asked: Asked, show: Show) -> Validated:
             *_file_verdicts(subject, files, stages, found.levels, known),
         ]
         device = board.device if board else None
-    notes = (*missing, *doubts)
+    notes = (*missing, *doubts, *reference_warnings(stages))
     validation = _validation(subject, pictures, stages, verdicts, notes, device)
     return Validated(validation=validation, crops=worst.crops())
 
