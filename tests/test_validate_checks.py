@@ -27,6 +27,7 @@ from toolkit.validate.files import OpenFile
 from toolkit.validate.measuring import stage_of
 from toolkit.validate.operators import float32_share, precision_verdicts
 from toolkit.validate.picture_checks import (
+    allowance,
     conversion_verdicts,
     device_verdicts,
     picture_verdicts,
@@ -258,6 +259,23 @@ def test_pictures_show_bias_borders_and_wraps(fault):
 def test_a_border_may_differ_twice_as_much_as_the_rest():
     noisy = np.random.default_rng(0).normal(0, 3, (40, 44, 3))
     assert failed(picture_verdicts(stage(lambda x: x + noisy), 0)) == []
+
+
+def test_a_noisier_int8_file_may_move_white_and_bias_with_the_rest():
+    """Its noise is for the budget of dB to judge; a float file has no noise to excuse it."""
+    noise = np.random.default_rng(0).normal(0, 6, (40, 44, 3))
+    noisy, quiet = stage(lambda x: x + noise, "total"), stage(lambda x: x + noise / 12, "total")
+    assert 3 < allowance(noisy) < 4.5 and allowance(quiet) == 1
+    assert allowance(stage(lambda x: x + noise)) == 1
+    half = stage(lambda x: x + noise - 0.51, "total")
+    assert failed(picture_verdicts(half, 0)) == []
+    assert failed(picture_verdicts(replace(half, name="conversion"), 0)) == ["bias_levels"]
+    clipped = changed(lambda x: np.minimum(x, 246))
+    file, wanted = open_file(clipped, GOOD_CONTRACT), open_file(bicubic, GOOD_CONTRACT)
+    own = charts_for(file)
+    drawn = (own.drawn(file), own.drawn(wanted))
+    assert "charts.white" in failed(chart_verdicts("net", own, *drawn, allowance(quiet)))
+    assert "charts.white" not in failed(chart_verdicts("net", own, *drawn, allowance(noisy)))
 
 
 def test_wraps_of_charts_count_as_well():

@@ -56,26 +56,31 @@ def charts_for(file: OpenFile) -> Charts:
     )
 
 
-def chart_verdicts(file: str, own: Charts, found: Drawn, wanted: Drawn) -> list[Verdict]:
-    """One verdict per law, each against the reference's picture of the same chart."""
+def chart_verdicts(
+    file: str, own: Charts, found: Drawn, wanted: Drawn, allowance: float = 1.0
+) -> list[Verdict]:
+    """One verdict per law, each against the reference's picture of the same chart.
+
+    allowance: times the limits in levels, see `picture_checks.allowance`.
+    """
 
     def both(name: str) -> tuple[Image, Image] | None:
         a, b = found[f"chart-{name}"], wanted[f"chart-{name}"]
         return None if a is None or b is None else (a, b)
 
     laws = (
-        ("white", FLAT_LEVELS, "levels", _apart(own, both("white"))),
-        ("black", FLAT_LEVELS, "levels", _apart(own, both("black"))),
+        ("white", FLAT_LEVELS * allowance, "levels", _apart(own, both("white"))),
+        ("black", FLAT_LEVELS * allowance, "levels", _apart(own, both("black"))),
         (
             "gradient",
-            STEP_LEVELS,
+            STEP_LEVELS * allowance,
             "levels",
             _largest(
                 _steps(own, both("gradient-horizontal"), 1),
                 _steps(own, both("gradient-vertical"), 0),
             ),
         ),
-        ("bars", BAR_LEVELS, "levels", _bars(own, both("colour-bars"))),
+        ("bars", BAR_LEVELS * allowance, "levels", _bars(own, both("colour-bars"))),
         ("pixel", CENTROID_PX, "px", _shift(own, both("single-pixel"))),
     )
     return [at_most(f"charts.{law}", file, value, limit, unit) for law, limit, unit, value in laws]

@@ -34,6 +34,7 @@ from toolkit.validate.origin import (
     report_verdicts,
 )
 from toolkit.validate.picture_checks import (
+    allowance,
     conversion_verdicts,
     device_verdicts,
     final_stage,
@@ -227,7 +228,7 @@ def _look_verdicts(
     return [
         *picture_verdicts(stage, chart_wraps(drawn, wanted)),
         *([gap_verdict(file.name, levels[file.name], levels[reference.name])] if levels else []),
-        *chart_verdicts(stage.file, own, drawn, wanted),
+        *chart_verdicts(stage.file, own, drawn, wanted, allowance(stage)),
     ]
 
 
