@@ -12,7 +12,8 @@ from ssh_server import programs, ssh_server
 from tiny_project import command, make_project
 
 from toolkit.cli import main
-from toolkit.errors import UserError
+from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.measure import rounds
 from toolkit.measure.results import read, results_folder
 from toolkit.run import reporting
 from toolkit.spec.read_recipe import read_recipe
@@ -77,6 +78,24 @@ def test_a_file_that_computes_otherwise_on_the_device_is_not_packed(tmp_path, mo
     failed = [v for v in report_of(recipe, "generic-cpu.failed")["verdicts"] if not v["passed"]]
     assert "golden" in {v["gate"] for v in failed}
     assert "tiny.int8.onnx answers otherwise than" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_file_that_the_device_cannot_run_is_not_packed(tmp_path, monkeypatch, capsys):
+    asked = rounds.ask_numbers
+
+    def lacks_memory(board, subject, protocol):
+        if "int8" in subject.name:
+            raise EnvironmentFailure("the device has too little memory for the file")
+        return asked(board, subject, protocol)
+
+    monkeypatch.setattr(rounds, "ask_numbers", lacks_memory)
+    recipe = make_project(tmp_path / "small")
+    assert edgesr(recipe, "--device", "local:") == 4
+    failed = [v for v in report_of(recipe, "generic-cpu.failed")["verdicts"] if not v["passed"]]
+    assert [(v["gate"], v["file"]) for v in failed] == [("golden", "tiny.int8.onnx")]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "tiny.int8.onnx has no number for golden" in said
+    assert "not run on the device: the device has too little memory for the file" in said
 
 
 def test_coverage_is_looked_at_on_this_host_where_no_device_is_named(tmp_path):

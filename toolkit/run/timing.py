@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +70,9 @@ def time_on(
 ) -> Timed:
     """Golden vectors first, then the clock, both on the device at `url`.
 
-    Engines that were built there come back into `<bundle>.engines`. Raises what
-    `measure.rounds.bench` raises.
+    `golden` has one vector of each file that ships; those come first in `files`. One that the
+    device cannot run fails its golden gate. Engines that were built there come back into
+    `<bundle>.engines`. Raises what `measure.rounds.bench` raises.
     """
     from toolkit.measure.board import open_board
     from toolkit.measure.engine import pull_engines
@@ -92,7 +94,7 @@ def time_on(
     return Timed(
         latencies=tuple(_device_latency(one, taken) for one in taken.files),
         coverage=tuple(_coverage(one, target) for one in taken.files),
-        verdicts=tuple(_golden_verdict(one) for one in taken.files if one.golden),
+        verdicts=tuple(v for one in taken.files[: len(golden)] if (v := _golden_verdict(one))),
         benchmark=taken,
     )
 
@@ -124,9 +126,21 @@ def _coverage(timing: FileTiming, target: Target) -> float | None:
     return sum(unit.operators_share for unit in timing.units if unit.unit == wanted)
 
 
-def _golden_verdict(timing: FileTiming) -> Verdict:
+def _golden_verdict(timing: FileTiming) -> Verdict | None:
+    """None where the vendor's program cannot check numbers; what did not run never passes."""
     check = timing.golden
-    assert check is not None
+    if timing.problem and (check is None or check.passed):
+        return Verdict(
+            gate="golden",
+            file=timing.file,
+            value=math.nan,
+            limit=1.0,
+            unit="at least",
+            passed=False,
+            note=f"not run on the device: {timing.problem}",
+        )
+    if check is None:
+        return None
     return Verdict(
         gate="golden",
         file=timing.file,

@@ -151,7 +151,8 @@ def sentence(verdict: Verdict) -> str:
     """One verdict as a sentence without a full stop, the file first."""
     who = verdict.file or WHOLE.get(verdict.gate, "the network")
     if math.isnan(verdict.value):
-        return f"{who} has no number for {verdict.gate}, {bound(verdict)}"
+        why = f": {verdict.note}" if verdict.note else ""
+        return f"{who} has no number for {verdict.gate}, {bound(verdict)}{why}"
     form = SENTENCES.get(verdict.gate, verdict.gate + " is {value}, {bound}")
     said = f"{who} {form.format(value=quantity(verdict), bound=bound(verdict))}"
     return (
