@@ -157,6 +157,15 @@ def test_every_bad_number_is_told_at_once(bundle, capsys):
         assert option in err
 
 
+def test_a_place_that_cannot_be_written_is_told_before_anything_runs(bundle, tmp_path, capsys):
+    assert bench(bundle, "--out", str(tmp_path)) == 2
+    assert "this is a folder" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert bench(bundle, "--out", str(tmp_path / "file" / "result.json")) == 3
+    assert "nothing can be written there" in capsys.readouterr().err
+    assert not (tmp_path / "device").exists()
+
+
 def test_an_unknown_file_is_told_with_the_known_ones(bundle, capsys):
     assert bench(bundle, "--file", "student-x2.int8.onx") == 2
     assert "did you mean `student-x2.int8.onnx`?" in capsys.readouterr().err

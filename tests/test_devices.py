@@ -30,6 +30,12 @@ def seen():
     return survey(["local:"], LinkOptions())[0]
 
 
+@pytest.mark.parametrize("wait", ["nan", "-1", "inf"])
+def test_a_wait_that_no_clock_reaches_is_refused(capsys, wait):
+    assert main(["devices", "local:", "--clean", f"--wait={wait}"]) == 2
+    assert "`--wait` must be 0 or more" in capsys.readouterr().err
+
+
 def test_without_a_url_this_machine_and_those_of_recipes(place):
     assert unnamed() == ["local:"]
     recipe = make_project(place / "recipes")
@@ -75,7 +81,7 @@ def test_what_is_no_device(words, said, capsys):
 def test_the_text_fits_eighty_columns(seen):
     holder = Holder(token="a", owner="ann@desk (process 7)", age_s=4000, is_over=False, reason="")
     gone = EnvironmentFailure("the device did not answer within 10 s", where="ssh://pi@camera")
-    bare = replace(seen.found, packages={}, free_mb=None)
+    bare = replace(seen.found, packages={}, tools={}, free_mb=None)
     all_of_them = [
         seen,
         replace(seen, url="ssh://pi@camera-7.studio.example:2222", holder=holder),

@@ -466,3 +466,12 @@ def test_a_picture_of_another_size_than_the_tile_goes_through_it(made, converted
     asked = replace(ask(made, reference=made[2].path), data=tmp_path)
     (stage,) = validate_file(converted[".tflite"].path, asked, scale=2).validation.stages
     assert stage.worst.max_error_levels <= 1
+
+
+@pytest.mark.parametrize("option", ["--csv", "--junit", "--html", "--bench"])
+def test_files_are_looked_at_before_any_work(made, tmp_path, capsys, option):
+    words = ["validate", str(made[0]), "--data", str(made[1]), option, str(tmp_path)]
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert str(tmp_path) in shown.err
+    assert "validate" not in shown.err  # it says so when it begins

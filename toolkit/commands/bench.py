@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.benchmark import Benchmark, TimingProtocol
+from toolkit.commands.reading import refuse_unwritable
 from toolkit.errors import ToolkitError, UserError, raise_all
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ def run(arguments: argparse.Namespace) -> int:
     from toolkit.contracts import LinkOptions
     from toolkit.measure.board import open_board
     from toolkit.measure.engine import pull_engines
-    from toolkit.measure.results import store, write
+    from toolkit.measure.results import results_folder, store, write
     from toolkit.measure.rounds import bench
 
     protocol = _protocol(arguments)
     subject = arguments.bundle
     bundle, target, artefacts, golden = _read(subject, arguments.file)
+    refuse_unwritable([arguments.out or results_folder(subject) / "result.json"])
     options = LinkOptions(accept_new_host=arguments.accept_new_host)
     with open_board(arguments.device, options=options, wait_s=arguments.wait, say=_say) as board:
         result = bench(

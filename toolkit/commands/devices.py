@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from toolkit.commands.reading import wait_s_of
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,18 +22,19 @@ INDENT = " " * 4
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one block per device; 0, or the exit code of the first named one that has a problem."""
+    """Print one block per device; 0, or the largest exit code of the named ones' problems."""
     from toolkit.contracts import LinkOptions
     from toolkit.measure.survey import clean, survey, unnamed
 
     named: list[str] = arguments.urls
+    wait_s = wait_s_of(arguments)
     if named[:1] == [PREPARE]:
         return _prepare(named[1:])
     if arguments.clean and not named:
         raise UserError("`--clean` needs the device's URL", hint="edgesr devices local: --clean")
     options = LinkOptions(accept_new_host=arguments.accept_new_host)
     if arguments.clean:
-        seen = [clean(url, options, wait_s=arguments.wait, say=_say) for url in named]
+        seen = [clean(url, options, wait_s=wait_s, say=_say) for url in named]
     else:
         seen = survey(named or unnamed(), options)
     if arguments.json:

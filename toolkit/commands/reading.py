@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.errors import UserError
+from toolkit.errors import EnvironmentFailure, ToolkitError, UserError, raise_all
 from toolkit.plugins import did_you_mean
 from toolkit.spec.read_target import read_target
 from toolkit.spec.recipe import NetworkSource, Recipe
@@ -41,6 +44,34 @@ def chosen_targets(recipe: Recipe, names: Sequence[str] | None) -> list[Target]:
                 hint=did_you_mean(name, recipe.targets),
             )
     return [read_target(name) for name in names or recipe.targets]
+
+
+def wait_s_of(arguments: argparse.Namespace) -> float:
+    """`--wait` in seconds. Raises UserError for what no clock reaches."""
+    wait_s = float(arguments.wait)
+    if not (math.isfinite(wait_s) and wait_s >= 0):
+        raise UserError(f"`--wait` must be 0 or more, got {wait_s:g}", hint="--wait 600")
+    return wait_s
+
+
+def refuse_unwritable(files: Sequence[Path | None]) -> None:
+    """Raises for each file that could not be written after the work: a folder, or no rights."""
+    problems: list[ToolkitError] = []
+    for file in files:
+        if file is None:
+            continue
+        near = next(folder for folder in file.absolute().parents if folder.exists())
+        if file.is_dir():
+            problems.append(UserError("this is a folder, a file is to be written", where=str(file)))
+        elif not (near.is_dir() and os.access(near, os.W_OK)):
+            problems.append(
+                EnvironmentFailure(
+                    "nothing can be written there",
+                    where=str(near),
+                    hint="name another place, or change its permissions",
+                )
+            )
+    raise_all(problems)
 
 
 def bundle_artefact(folder: Path, file: str | None) -> Artefact:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.commands.reading import chosen_targets
+from toolkit.commands.reading import chosen_targets, wait_s_of
 from toolkit.errors import UserError
 from toolkit.plugins import did_you_mean
 from toolkit.spec.read_recipe import read_recipe
@@ -62,7 +62,7 @@ def _reach(recipe: Recipe, targets: Sequence[Target], arguments: argparse.Namesp
             raise UserError(f"no target `{target}` here", hint=did_you_mean(target, names))
         urls[target if is_named else names[0]] = url if is_named else word
     options = LinkOptions(accept_new_host=arguments.accept_new_host)
-    return Reach(urls=urls, options=options, wait_s=arguments.wait)
+    return Reach(urls=urls, options=options, wait_s=wait_s_of(arguments))
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

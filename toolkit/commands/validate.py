@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from toolkit.commands.reading import refuse_unwritable, wait_s_of
 from toolkit.errors import UserError
 from toolkit.validation import Budget, StageName
 
@@ -30,11 +31,13 @@ def run(arguments: argparse.Namespace) -> int:
     from toolkit.show.terminal import Terminal
 
     asked = _asked(arguments)
+    refuse_unwritable([arguments.csv, arguments.junit, arguments.html])
+    timed = _benchmark(arguments.bench)
     with Terminal() as terminal:
         terminal.started("validate", str(arguments.subject))
         validated = _validated(arguments, asked, terminal.progress)
     validation = validated.validation
-    _write_files(arguments, validated)
+    _write_files(arguments, validated, timed)
     if arguments.json:
         from toolkit.bundle.report_file import plain
 
@@ -75,7 +78,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
         reference=arguments.reference,
         device=arguments.device,
         link=LinkOptions(accept_new_host=arguments.accept_new_host),
-        wait_s=arguments.wait,
+        wait_s=wait_s_of(arguments),
         budgets=budgets(arguments.budget or ()),
         images=arguments.images,
         threads=arguments.threads,
@@ -108,11 +111,13 @@ def _no_budget(word: str) -> UserError:
     )
 
 
-def _write_files(arguments: argparse.Namespace, validated: Validated) -> None:
+def _write_files(
+    arguments: argparse.Namespace, validated: Validated, timed: Benchmark | None
+) -> None:
     """Whole files or none; what is asked for costs, the rest is not imported."""
     from toolkit.show.written import write_text
 
-    validation, timed = validated.validation, _benchmark(arguments.bench)
+    validation = validated.validation
     if arguments.csv:
         from toolkit.show.validation_csv import csv_text
 
