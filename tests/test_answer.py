@@ -87,3 +87,12 @@ def test_an_error_of_another_shape_is_a_failure_too():
     content = json.dumps({"schema": 1, "error": ["\033[2J"]}).encode()
     with pytest.raises(EnvironmentFailure, match="the run failed on the device"):
         answer_of(finished(frame(content), code=1), URL)
+
+
+def test_a_runner_that_its_guard_had_to_kill_was_late_not_short_of_memory():
+    late = with_failure(EMPTY, Failure("time", "not done after 300 s and did not react"))
+    with pytest.raises(EnvironmentFailure, match=r"did not finish in time .* after 300 s"):
+        answer_of(finished(framed(late), code=137), URL)
+    killed = with_failure(EMPTY, Failure("run", "the runner was ended before it answered"))
+    with pytest.raises(EnvironmentFailure, match="want of memory"):
+        answer_of(finished(framed(killed), code=137), URL)

@@ -270,7 +270,7 @@ def test_the_time_limit_puts_them_back(artefact, tmp_path):
     job = prepared(artefact, tmp_path, tune=True, expires_s=1.5)
     job["time"] = timing(np.load(tmp_path / "golden.input.npy"), min_s=600.0, max_s=600.0)
     code, found = executed(tmp_path, job, EDGESR_SYSTEM_ROOT=str(board))
-    assert (code, found["error"]) == (1, {"kind": "run", "text": "not done after 1.5 s"})
+    assert (code, found["error"]) == (1, {"kind": "time", "text": "not done after 1.5 s"})
     assert names(board) == ["schedutil", "schedutil"]
 
 

@@ -10,9 +10,8 @@ from toolkit.contracts import Finished
 from toolkit.digest import sha256_bytes
 from toolkit.errors import EnvironmentFailure, SecurityError
 from toolkit.measure.words import plain, refuse_garbage
+from toolkit.runner.answer import MARK, SCHEMA
 
-SCHEMA = 1
-MARK = b"edgesr-answer 1 "
 HEAD_MOST_BYTES = 128
 DISCARDED = "the run is discarded; run the same command again"
 # What an exit code without an answer means: problem and hint.
@@ -44,8 +43,8 @@ def answer_of(done: Finished, url: str) -> dict[str, Any]:
     file on the device is not the one that was sent.
     """
     if done.code in CODES:
-        raise _ended(done, url)
-    refuse_garbage(done, MARK, url)
+        raise _overdue(done, url) or _ended(done, url)
+    refuse_garbage(done, MARK.encode(), url)
     if not done.stdout:
         raise _ended(done, url)
     document = _document(done, url)
@@ -95,6 +94,17 @@ def _ended(done: Finished, url: str) -> EnvironmentFailure:
     )
 
 
+def _overdue(done: Finished, url: str) -> EnvironmentFailure | SecurityError | None:
+    """What the guard of a runner says that it had to kill: the exit code looks like want of
+    memory."""
+    try:
+        error = _document(done, url).get("error")
+    except EnvironmentFailure:
+        return None
+    is_late = isinstance(error, dict) and error.get("kind") == "time"
+    return _failure(error, url) if is_late else None
+
+
 def _failure(error: Any, url: str) -> EnvironmentFailure | SecurityError:
     kind = error.get("kind") if isinstance(error, dict) else None
     text = plain(str(error.get("text", "")) if isinstance(error, dict) else "", 600)
@@ -109,6 +119,7 @@ def _failure(error: Any, url: str) -> EnvironmentFailure | SecurityError:
         "memory": "the device has too little memory for the file",
         "missing": "the device lacks something",
         "golden": "the golden vectors could not be checked",
+        "time": "the runner did not finish in time on the device",
     }
     return EnvironmentFailure(
         f"{said.get(str(kind), 'the run failed on the device')}: {text}", where=url

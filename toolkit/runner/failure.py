@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["digest", "load", "golden", "run", "memory", "missing"]
+Kind = Literal["digest", "load", "golden", "run", "memory", "missing", "time"]
 MEMORY_WORDS = ("bad_alloc", "allocate memory", "out of memory", "Cannot allocate")
 TEXT_CHARS = 600
 

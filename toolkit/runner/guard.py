@@ -108,16 +108,16 @@ def _guard(
 ) -> None:
     os.setsid()  # whoever kills the runner's group must not kill this
     ignore_signals()
-    reason = _wait(runner, pipe, answer_fd, expires_s)
+    failure = _wait(runner, pipe, answer_fd, expires_s)
     try:
         tidy(runner)
     finally:
-        if reason:
-            os.write(answer_fd, framed(with_failure(EMPTY, Failure("run", reason))))
+        if failure is not None:
+            os.write(answer_fd, framed(with_failure(EMPTY, failure)))
 
 
-def _wait(runner: int, pipe: int, answer_fd: int, expires_s: float) -> str:
-    """Until the runner is gone; "" where it answered, else what to say in its place."""
+def _wait(runner: int, pipe: int, answer_fd: int, expires_s: float) -> Failure | None:
+    """Until the runner is gone; None where it answered, else what to say in its place."""
     until, signals = time.monotonic() + expires_s, [signal.SIGKILL, signal.SIGALRM]
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
@@ -126,7 +126,7 @@ def _wait(runner: int, pipe: int, answer_fd: int, expires_s: float) -> str:
         left_ms = max(0, round((until - time.monotonic()) * 1000))
         events = dict(poll.poll(min(left_ms, POLL_MOST_MS) if signals else None))
         if pipe in events:
-            return "" if os.read(pipe, 1) == DONE else _death(expires_s, not signals)
+            return None if os.read(pipe, 1) == DONE else _death(expires_s, not signals)
         if answer_fd in events:
             poll.unregister(answer_fd)
             until, signals = time.monotonic() + GRACE_S, [signal.SIGKILL]
@@ -136,9 +136,11 @@ def _wait(runner: int, pipe: int, answer_fd: int, expires_s: float) -> str:
             os.kill(runner, signals.pop())
 
 
-def _death(expires_s: float, was_killed: bool) -> str:
+def _death(expires_s: float, was_killed: bool) -> Failure:
     if was_killed:
-        return f"not done after {expires_s:g} s and did not react: it was killed"
-    return (
-        "the runner was ended before it answered: killed, out of memory, or aborted by the runtime"
+        text = f"not done after {expires_s:g} s and did not react: it was killed"
+        return Failure("time", text)
+    return Failure(
+        "run",
+        "the runner was ended before it answered: killed, out of memory, or aborted by the runtime",
     )

@@ -85,7 +85,7 @@ def _done(job: Job, system: Path, home: Path) -> dict[str, Any]:
 
 def _stop(stop: Stopped, job: Job) -> Failure:
     if stop.number == signal.SIGALRM:
-        return Failure("run", f"not done after {job.expires_s:g} s")
+        return Failure("time", f"not done after {job.expires_s:g} s")
     return Failure("run", f"stopped by {stop}")
 
 
