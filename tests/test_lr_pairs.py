@@ -135,7 +135,7 @@ def test_all_problems_of_pairs_come_at_once(sets):
         pictures_of(sets, 3)
     text = str(found.value)
     assert len(found.value.problems) == 3
-    assert "no LR picture for `a.png`" in text
+    assert "no LR picture for `a.png`" in text and "`ax3`" in text
     assert "LR `b.png` is 23 x 20, `b.png` at x3 asks for 23 x 21" in text
     assert "c.png" in text
 

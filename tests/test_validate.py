@@ -275,6 +275,14 @@ def test_a_budget_that_is_asked_for_comes_first(made):
     assert failed(found(made, budgets=strict)) == {("quantization.psnr_drop_db.mean", INT8)}
 
 
+@pytest.mark.parametrize("stage", ["device", "quantization"])
+def test_a_budget_that_would_hold_nothing_is_refused(made, stage):
+    asked = ask(made, reference=made[2].path, budgets={stage: Budget(mean_db=0.0)})
+    with pytest.raises(UserError, match=f"`--budget {stage}` would hold nothing") as said:
+        validate_file(made[3][1].path, asked, scale=2)  # INT8 alone: there is no float twin
+    assert ("--device" if stage == "device" else "there is: total") in said.value.hint
+
+
 def test_budgets_are_read_from_words():
     assert budgets(["device=0.02,0.05", "total=,1"]) == {
         "device": Budget(mean_db=0.02, worst_db=0.05),
@@ -383,6 +391,21 @@ def test_a_file_that_cannot_be_its_own_reference_needs_one(made, converted, kind
     with pytest.raises(UserError, match="alone cannot tell how good its float network is") as said:
         validate_file(converted[kind].path, ask(made), scale=2)
     assert "--reference" in said.value.hint
+
+
+def test_a_bare_file_of_another_scale_is_named_before_it_runs(made, converted):
+    from toolkit.validate.bare import bare_artefact
+
+    image = replace(made[2].contract.image, scale=3)
+    with pytest.raises(UserError, match="makes 96 x 80 of 48 x 40, which is not x3"):
+        bare_artefact(converted[".tflite"].path, image)
+
+
+def test_a_file_of_free_size_that_breaks_its_contract_is_named():
+    wrong = open_file(bicubic, contract(scale=3, halo_px=2))
+    with pytest.raises(UserError, match="promised were") as said:
+        wrong.planes(picture(24, 24, 0))
+    assert said.value.where == str(wrong.artefact.path)
 
 
 BAD_FILES = {

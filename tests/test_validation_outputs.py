@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sample_validation import DEVICE, FLOAT, INT8, benchmark, stage, validation
 
+from toolkit.benchmark import Stability
 from toolkit.errors import EnvironmentFailure
 from toolkit.report import Verdict
 from toolkit.show.junit import junit_text
@@ -250,6 +251,22 @@ def test_what_nobody_measured_is_skipped_not_passed():
     skipped = case(root, f"device.psnr_drop_db.mean [{FLOAT}]").find("skipped")
     assert skipped.get("message") == "not measured; name a device: `--device URL`"
     assert case(root, f"seams [{FLOAT}]").find("skipped") is None
+
+
+def test_times_without_a_limit_say_what_they_are_worth():
+    shaky = replace(benchmark().files[0], file=INT8)
+    shaky = replace(shaky, stability=Stability(is_stable=False, reasons=("it drifts",)))
+    calm = replace(shaky, stability=Stability(is_stable=True))
+
+    def said(*timings):
+        text = junit_text(validation(), replace(benchmark(), files=timings))
+        cases = ET.fromstring(text).iter("testcase")
+        found = {case.get("name"): case.find("skipped") for case in cases}
+        return found[f"stable [{INT8}]"].get("message")
+
+    assert said(shaky) == "times were taken and are UNSTABLE: it drifts"
+    assert said(calm) == "times were taken, but no limit is set on them"
+    assert said(replace(shaky, file=FLOAT)) == "this file was not timed"
 
 
 def test_only_files_have_gates_to_skip():

@@ -31,7 +31,7 @@ HINTS = (
     ("clip", "the output leaves its range: the file must clip before it rounds"),
     ("bias_levels", "the file rounds to one side: check rounding of the output"),
     ("levels", "the output is rounded twice: the last range must end at white, on 255 steps"),
-    ("reference.", "the float network is no better than enlarging: it is not the one meant"),
+    ("reference.", "the float network draws no picture: state --white and --color, or its file"),
     ("report", "the figures of the report do not come again: make the bundle again"),
     ("digest", "the files are not those of the manifest: make the bundle again"),
     ("golden", "the file does not give what it gave when it was packed: make the bundle again"),
@@ -71,7 +71,8 @@ def _suite(validation: Validation, benchmark: Benchmark | None, file: str) -> ET
     is_file = any(stage.file == file for stage in validation.stages)
     missing = unmeasured(validation, file) if is_file else []
     skipped = [
-        _case(validation, gate, file, _skipped(validation, benchmark, gate)) for gate in missing
+        _case(validation, gate, file, _skipped(validation, benchmark, gate, file))
+        for gate in missing
     ]
     suite = ET.Element(
         "testsuite",
@@ -131,13 +132,24 @@ def _found(verdict: Verdict) -> ET.Element:
     return element
 
 
-def _skipped(validation: Validation, benchmark: Benchmark | None, gate: str) -> ET.Element:
+def _skipped(
+    validation: Validation, benchmark: Benchmark | None, gate: str, file: str
+) -> ET.Element:
     how = how_to_measure(gate)
     if benchmark is not None and not gate.startswith("device."):
-        return ET.Element("skipped", message="times were taken, but no limit is set on them")
+        return ET.Element("skipped", message=_clean(_not_gated(benchmark, file)))
     if gate.startswith("device.") and validation.device is not None:
         how = f"the file was not run on {validation.device.name}"
     return ET.Element("skipped", message=_clean(f"not measured; {how}"))
+
+
+def _not_gated(benchmark: Benchmark, file: str) -> str:
+    """Why times have no verdict here: `edgesr run` and `edgesr bench` hold their limits."""
+    own = [timing for timing in benchmark.files if timing.file == file]
+    unsure = [reason for timing in own for reason in timing.stability.reasons]
+    if unsure:
+        return f"times were taken and are UNSTABLE: {'; '.join(unsure)}"
+    return "times were taken, but no limit is set on them" if own else "this file was not timed"
 
 
 def _properties(

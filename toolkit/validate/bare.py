@@ -55,15 +55,31 @@ def bare_artefact(path: Path, image: ImageContract) -> Artefact:
     """
     ends = ends_of(path)
     image = replace(image, white=_white(ends.input, image.white))
+    contract = IoContract(
+        image=image,
+        input=_spec(path, ends.input, image),
+        output=_spec(path, ends.output, image),
+    )
+    _check_scale(path, contract)
     return Artefact(
         path=path,
         backend=BACKENDS[path.suffix],
         precision=ends.precision,
-        contract=IoContract(
-            image=image,
-            input=_spec(path, ends.input, image),
-            output=_spec(path, ends.output, image),
-        ),
+        contract=contract,
+    )
+
+
+def _check_scale(path: Path, contract: IoContract) -> None:
+    """Raise UserError where the file's own sizes, if it fixes them, are not `scale` apart."""
+    given, made = contract.tile, replace(contract, input=contract.output).tile
+    scale = contract.image.scale
+    if given is None or made is None or made == (given[0] * scale, given[1] * scale):
+        return
+    raise UserError(
+        f"`{path.name}` makes {made[1]} x {made[0]} of {given[1]} x {given[0]}, which is not "
+        f"x{scale}",
+        where=str(path),
+        hint="state the scale of this file, and a reference of the same scale",
     )
 
 

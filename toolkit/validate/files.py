@@ -9,6 +9,7 @@ import numpy as np
 
 from toolkit import plugins
 from toolkit.contracts import Artefact, Image, Session, Tensor
+from toolkit.errors import UserError
 from toolkit.images.tiles import NotFinite, upscale_planes
 from toolkit.metrics.protocol import network_planes, score_planes
 from toolkit.model.contract import IoContract
@@ -26,8 +27,15 @@ class OpenFile:
     session: Session
 
     def planes(self, rgb: Image) -> Image | None:
-        """RGB uint8 (h, w, 3) through the file, as `shown` gives it; None for NaN."""
-        return upscaled(rgb, self.contract, self.session.run)
+        """RGB uint8 (h, w, 3) through the file, as `upscaled` gives it; None for NaN.
+
+        Raises UserError where the file does not give what its contract promises.
+        """
+        try:
+            return upscaled(rgb, self.contract, self.session.run)
+        except UserError as problem:
+            where = problem.where or str(self.artefact.path)
+            raise UserError(problem.problem, where=where, hint=problem.hint) from problem
 
     def rendered(self, lr: Image, hr: Image) -> Rendered:
         """The file's picture of an LR picture with its scores against HR."""

@@ -54,7 +54,10 @@ def lr_paths(files: Sequence[ImageFile], folder: Path, scale: int) -> Mapping[st
         endings = ("", f"x{scale}", f"_x{scale}")
         path = next((there[stem + end] for end in endings if stem + end in there), None)
         if path is None:
-            problems.append(UserError(f"no LR picture for `{file.name}`", where=str(folder)))
+            looked = ", ".join(f"`{stem}{end}`" for end in endings)
+            hint = f"looked for {looked}, each with the ending of a picture"
+            no_lr = UserError(f"no LR picture for `{file.name}`", where=str(folder), hint=hint)
+            problems.append(no_lr)
             continue
         found[file.name] = path
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from toolkit.bundle.manifest import Bundle, read_bundle
 from toolkit.contracts import Artefact
 from toolkit.digest import sha256_file
-from toolkit.errors import UserError
+from toolkit.errors import UserError, raise_all
 from toolkit.model.contract import Color
 from toolkit.validate.asked import DEFAULT_BUDGETS, Asked
 from toolkit.validate.bare import bare_artefact, ends_of
@@ -117,7 +117,10 @@ def bare_subject(
 
 
 def pairings(subject: Subject, asked: Asked) -> tuple[list[Pairing], list[str]]:
-    """Every stage that can be measured, in order of file and stage; and why others cannot."""
+    """Every stage that this host measures, in order of file and stage; and why it cannot others.
+
+    Raises UserError for a budget of a stage that nobody will measure: it would hold nothing.
+    """
     found: list[Pairing] = []
     missing: list[str] = []
     for artefact in subject.artefacts:
@@ -125,7 +128,23 @@ def pairings(subject: Subject, asked: Asked) -> tuple[list[Pairing], list[str]]:
         found += [replace(pair, budget=budget_of(subject, asked, pair)) for pair in ours]
     if subject.reference is None:
         missing.append(NO_REFERENCE)
+    _check_budgets(asked, [pair.stage for pair in found])
     return found, missing
+
+
+def _check_budgets(asked: Asked, stages: Sequence[StageName]) -> None:
+    measured = dict.fromkeys([*stages, *(["device"] if asked.device else [])])
+    unused = [
+        UserError(
+            f"`--budget {stage}` would hold nothing: that stage is not measured here",
+            hint="name a device: `--device URL`"
+            if stage == "device"
+            else f"of these files there is: {', '.join(measured)}",
+        )
+        for stage in asked.budgets
+        if stage not in measured
+    ]
+    raise_all(unused)
 
 
 def _of_file(subject: Subject, artefact: Artefact) -> list[Pairing]:
