@@ -394,11 +394,11 @@ def test_a_file_that_cannot_be_its_own_reference_needs_one(made, converted, kind
 
 
 def test_a_bare_file_of_another_scale_is_named_before_it_runs(made, converted):
-    from toolkit.validate.bare import bare_artefact
+    from toolkit.validate.bare import bare_artefact, check_scale
 
     image = replace(made[2].contract.image, scale=3)
     with pytest.raises(UserError, match="makes 96 x 80 of 48 x 40, which is not x3"):
-        bare_artefact(converted[".tflite"].path, image)
+        check_scale(bare_artefact(converted[".tflite"].path, image))
 
 
 def test_a_file_of_free_size_that_breaks_its_contract_is_named():

@@ -55,22 +55,21 @@ def bare_artefact(path: Path, image: ImageContract) -> Artefact:
     """
     ends = ends_of(path)
     image = replace(image, white=_white(ends.input, image.white))
-    contract = IoContract(
-        image=image,
-        input=_spec(path, ends.input, image),
-        output=_spec(path, ends.output, image),
-    )
-    _check_scale(path, contract)
     return Artefact(
         path=path,
         backend=BACKENDS[path.suffix],
         precision=ends.precision,
-        contract=contract,
+        contract=IoContract(
+            image=image,
+            input=_spec(path, ends.input, image),
+            output=_spec(path, ends.output, image),
+        ),
     )
 
 
-def _check_scale(path: Path, contract: IoContract) -> None:
+def check_scale(artefact: Artefact) -> None:
     """Raise UserError where the file's own sizes, if it fixes them, are not `scale` apart."""
+    path, contract = artefact.path, artefact.contract
     given, made = contract.tile, replace(contract, input=contract.output).tile
     scale = contract.image.scale
     if given is None or made is None or made == (given[0] * scale, given[1] * scale):

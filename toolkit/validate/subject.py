@@ -12,7 +12,7 @@ from toolkit.digest import sha256_file
 from toolkit.errors import UserError, raise_all
 from toolkit.model.contract import Color
 from toolkit.validate.asked import DEFAULT_BUDGETS, Asked
-from toolkit.validate.bare import bare_artefact, ends_of
+from toolkit.validate.bare import bare_artefact, check_scale, ends_of
 from toolkit.validate.float_network import float_network
 from toolkit.validation import Budget, StageName
 
@@ -107,6 +107,7 @@ def bare_subject(
         )
     given = float_network(source, work, scale=scale, color=color, white=white)
     artefact = bare_artefact(file, given.artefact.contract.image)
+    check_scale(artefact)
     note = () if asked.reference else (f"the reference is `{file.name}` itself, as imported",)
     return Subject(
         name=file.name,
