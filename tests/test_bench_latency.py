@@ -56,6 +56,12 @@ def test_summary_is_of_all_rounds_and_keeps_an_outlier():
     assert (found.load_ms, found.first_ms, found.peak_memory_mb) == (81, 21, (45, 47))
 
 
+def test_what_a_program_does_not_tell_is_no_number():
+    """`trtexec` tells no first inference; NaN would make `edgesr bench --json` no JSON."""
+    found = summary(timing([[2 * MS] * 30], first_ms=(), load_ms=()))
+    assert (found.first_ms, found.load_ms) == (None, None)
+
+
 def test_a_file_that_was_not_timed_has_no_summary():
     assert summary(timing([])) is None
 

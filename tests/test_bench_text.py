@@ -11,6 +11,7 @@ from bench_parts import DEVICE, GOLDEN, noisy_rounds, result, timing
 from toolkit.benchmark import Stability, UnitUse
 from toolkit.measure.compare import compare
 from toolkit.show.bench_text import bench_text, comparison_text, ms, state_words
+from toolkit.show.rows import release
 
 CONDITIONS = {
     "before": {"governors": ["ondemand"] * 4, "temperatures_c": {"cpu": 51.2}},
@@ -81,6 +82,15 @@ def test_percentiles_that_are_not_known_say_what_they_need():
     text = bench_text(result(timing(noisy_rounds(runs=12))), width=80, colour=False)
     assert "        -        -" in text
     assert "- too few runs to know: p95 needs 59, p99 needs 459" in text
+
+
+def test_a_runtime_is_named_by_its_release():
+    build = "openvino 2026.4.1-22982-e213a147257-releases/2026/4"
+    text = bench_text(result(replace(INT8, runtime=build)), width=80, colour=False)
+    assert "int8 on openvino 2026.4.1, 360 x 640 px" in text
+    assert [release(one) for one in ("ai-edge-litert", "", "ai-edge-litert 2.3.0")] == [
+        "ai-edge-litert", "", "ai-edge-litert 2.3.0",
+    ]  # fmt: skip
 
 
 def test_what_a_program_states_is_said_to_be_its_own_word():

@@ -54,6 +54,13 @@ class Elements(HTMLParser):
 # the page as a text
 
 
+def test_what_a_program_does_not_tell_is_left_out():
+    file = benchmark().files[0]
+    silent = replace(benchmark(), files=(replace(file, first_ms=(), load_ms=()),))
+    assert "first inference" not in page_text(validation(), crops(), silent)
+    assert "first inference" in page_text(validation(), crops(), benchmark())
+
+
 def test_page_needs_no_network_and_runs_only_its_own_script():
     page = Elements(page_text(validation(), crops(), benchmark()))
     addresses = [a[k] for _, a in page.tags for k in ("src", "href", "action", "data") if k in a]

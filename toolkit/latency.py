@@ -37,8 +37,8 @@ class Summary:
     p99_ms: float | None
     max_ms: float
     std_ms: float  # of the population
-    load_ms: float  # median over the rounds, as is the first inference
-    first_ms: float
+    load_ms: float | None  # median over the rounds, as is the first inference; None: not told
+    first_ms: float | None
     peak_memory_mb: tuple[float, float] | None  # least and most over the rounds
 
 
@@ -135,8 +135,8 @@ def summary(timing: FileTiming) -> Summary | None:
     )
 
 
-def _median(values: Sequence[float]) -> float:
-    return float(np.median(values)) if values else math.nan
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None
 
 
 def resampled_ms(rounds: Rounds, share: float, seed: int) -> Levels:

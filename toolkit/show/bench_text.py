@@ -18,7 +18,7 @@ from toolkit.latency import (
     speed_ups,
     summary,
 )
-from toolkit.show.rows import percent
+from toolkit.show.rows import percent, release
 from toolkit.show.text import BOLD, DIM, GREEN, RED, YELLOW, hung, paint, printable, wrapped
 
 WIDE = 110  # columns from which the wider table fits
@@ -93,7 +93,7 @@ def _title(timing: FileTiming, width: int, colour: bool) -> list[str]:
     was_timed = bool(all_samples(timing) or timing.stated_ms)
     size = f", {timing.height_px} x {timing.width_px} px" if was_timed else ""
     tool = "" if timing.tool == "runner" else f", by {timing.tool}"
-    about = f"{timing.precision} on {timing.runtime or timing.backend}{tool}{size}"
+    about = f"{timing.precision} on {release(timing.runtime) or timing.backend}{tool}{size}"
     name = printable(timing.file)
     painted = paint(name, BOLD, colour)
     if len(name) + 2 + len(printable(about)) <= width:

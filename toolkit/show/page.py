@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from toolkit.show.crops import Crop, Plane
-from toolkit.show.rows import number, percent
+from toolkit.show.rows import number, percent, release
 
 HERE = Path(__file__).parent
 CLIPPED_SHARE = 0.001  # of the pixels of all crops: they differ by more than is shown
@@ -67,6 +67,7 @@ def _environment() -> Environment:
         ssim=partial(number, digits=4),
         ms=partial(number, digits=2),
         one=partial(number, digits=1),
+        release=release,
         percent=percent,
         fact=fact_text,
         coded=coded,

@@ -104,6 +104,12 @@ def number(value: float, digits: int) -> str:
     return text.lstrip("-") if float(text) == 0 else text
 
 
+def release(runtime: str) -> str:
+    """A runtime's name and release, without the build, commit and branch that OpenVINO adds."""
+    name, space, version = runtime.rpartition(" ")
+    return f"{name} {version.partition('-')[0]}" if space else runtime
+
+
 def percent(share: float) -> str:
     """A share from 0 to 1 as a percentage; 100 % is only said where nothing is left over."""
     if math.isnan(share):
