@@ -24,6 +24,8 @@ from toolkit.digest import sha256_file
 from toolkit.errors import SecurityError, UserError
 from toolkit.images.decode import write_png
 from toolkit.images.sets import folder_set
+from toolkit.measure.subject import file_digest
+from toolkit.model.contract import ImageContract
 from toolkit.report import Verdict
 from toolkit.validate.asked import Asked
 from toolkit.validate.pictures import pictures_of
@@ -353,6 +355,7 @@ def test_a_bare_file_is_read_from_itself(made, converted, kind):
     ):
         assert (ours.dtype, ours.layout, ours.step) == (theirs.dtype, theirs.layout, theirs.step)
     assert found.contract.tile == known.contract.tile
+    assert bare_artefact(known.path, ImageContract(scale=1)).path == known.path  # as `bench` asks
 
 
 @pytest.mark.parametrize("kind", [".onnx", ".tflite", ".xml", "int8"])
@@ -489,6 +492,36 @@ def test_a_picture_of_another_size_than_the_tile_goes_through_it(made, converted
     asked = replace(ask(made, reference=made[2].path), data=tmp_path)
     (stage,) = validate_file(converted[".tflite"].path, asked, scale=2).validation.stages
     assert stage.worst.max_error_levels <= 1
+
+
+def test_the_times_of_another_build_are_refused(made, tmp_path, capsys):
+    """Files of the same names, other bytes: their latency is not this bundle's."""
+    from sample_validation import benchmark
+
+    from toolkit.measure.results import write
+
+    stale, page = tmp_path / "stale.json", tmp_path / "qa.html"
+    own = {one.path.name: file_digest(one.path) for one in read_bundle(made[0]).artefacts}
+    timings = [
+        replace(timing, file=name, digest=digest)
+        for timing, (name, digest) in zip(benchmark().files, own.items(), strict=True)
+    ]
+    words = ["validate", str(made[0]), "--data", str(made[1]), "--images", "1"]
+    words += ["--bench", str(stale), "--html", str(page)]
+    write(replace(benchmark(), files=(timings[0], replace(timings[1], digest="0" * 64))), stale)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"`{timings[1].file}` had SHA-256 000000000000" in said and timings[0].file not in said
+    assert not page.exists()
+    write(replace(benchmark(), files=tuple(timings)), stale)
+    assert main(words) == 0 and page.exists()
+
+
+def test_what_a_bundle_states_itself_is_not_taken_from_options(made, capsys):
+    words = ["validate", str(made[0]), "--scale", "3", "--white", "255"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "`--scale` is of a bare file" in said and "`--white` is of a bare file" in said
 
 
 @pytest.mark.parametrize("option", ["--csv", "--junit", "--html", "--bench"])

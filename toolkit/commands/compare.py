@@ -68,7 +68,7 @@ def _read(path: Path) -> tuple[Benchmark, Path]:
     if not path.is_dir():
         return read(path), path
     from toolkit.bundle.manifest import read_bundle
-    from toolkit.measure.subject import artefact_digest
+    from toolkit.measure.subject import file_digest
 
     bundle = read_bundle(path)
-    return newest(path, {a.path.name: artefact_digest(a) for a in bundle.artefacts})
+    return newest(path, {a.path.name: file_digest(a.path) for a in bundle.artefacts})

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from toolkit.commands.bench import BARE_SUFFIXES, NARROWEST, WIDEST
 from toolkit.commands.reading import refuse_unwritable, wait_s_of
-from toolkit.errors import UserError
+from toolkit.errors import UserError, raise_all
 from toolkit.validation import Budget, StageName
 
 if TYPE_CHECKING:
@@ -22,17 +23,16 @@ if TYPE_CHECKING:
     from toolkit.validation import Validation
 
 EXIT_GATE = 4
-BARE_SUFFIXES = (".onnx", ".tflite", ".xml")
-NARROWEST, WIDEST = 80, 120  # columns: the tables need the one, longer lines are hard to read
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Validate; data on stdout, files where asked for, 4 where a verdict failed."""
     from toolkit.show.terminal import Terminal
 
+    _check_options(arguments)
     asked = _asked(arguments)
     refuse_unwritable([arguments.csv, arguments.junit, arguments.html])
-    timed = _benchmark(arguments.bench)
+    timed = _benchmark(arguments.bench, arguments.subject)
     with Terminal() as terminal:
         terminal.started("validate", str(arguments.subject))
         validated = _validated(arguments, asked, terminal.progress)
@@ -51,7 +51,7 @@ def _validated(arguments: argparse.Namespace, asked: Asked, show: Show) -> Valid
     from toolkit.validate.validating import validate_bundle, validate_file
 
     subject = arguments.subject
-    if subject.is_dir() or subject.suffix not in BARE_SUFFIXES:
+    if not is_bare(subject):
         return validate_bundle(subject, asked, show)
     if arguments.scale is None:
         raise UserError(
@@ -64,6 +64,24 @@ def _validated(arguments: argparse.Namespace, asked: Asked, show: Show) -> Valid
         color=arguments.color,
         white=arguments.white,
         show=show,
+    )
+
+
+def is_bare(subject: Path) -> bool:
+    """Whether this is meant as one file, not as a bundle's folder."""
+    return subject.suffix in BARE_SUFFIXES and not subject.is_dir()
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """What a bundle states itself is not taken from the command line."""
+    if is_bare(arguments.subject):
+        return
+    raise_all(
+        [
+            UserError(f"`--{name}` is of a bare file; a bundle states its own")
+            for name in ("scale", "color", "white")
+            if getattr(arguments, name) is not None
+        ]
     )
 
 
@@ -132,12 +150,31 @@ def _write_files(
         write_text(arguments.html, page_text(validation, validated.crops, timed))
 
 
-def _benchmark(path: Path | None) -> Benchmark | None:
+def _benchmark(path: Path | None, subject: Path) -> Benchmark | None:
+    """Raises UserError where it is of other bytes: they are the times of another network."""
     if path is None:
         return None
-    from toolkit.measure.results import read
+    from toolkit.measure.results import other_bytes, read
 
-    return read(path)
+    result = read(path)
+    if others := other_bytes(result, _digests(subject)):
+        raise UserError(
+            f"these times were taken of other files: {'; '.join(others)}",
+            where=str(path),
+            hint=f"`edgesr bench {subject}` measures them as they are now",
+        )
+    return result
+
+
+def _digests(subject: Path) -> Mapping[str, str]:
+    """As a bench states them, by the file's name."""
+    from toolkit.measure.subject import file_digest
+
+    if is_bare(subject):
+        return {subject.name: file_digest(subject)}
+    from toolkit.bundle.manifest import read_bundle
+
+    return {a.path.name: file_digest(a.path) for a in read_bundle(subject).artefacts}
 
 
 def _text(validation: Validation) -> str:

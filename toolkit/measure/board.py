@@ -42,12 +42,14 @@ def runtime_of(artefact: Artefact) -> str:
 
 
 def files_of(artefact: Artefact) -> dict[str, Path]:
+    """`parts_of` an artefact."""
+    return parts_of(artefact.path)
+
+
+def parts_of(file: Path) -> dict[str, Path]:
     """A file by name, with the weights that lie beside an OpenVINO IR."""
-    files = {artefact.path.name: artefact.path}
-    if artefact.path.suffix == ".xml":
-        weights = artefact.path.with_suffix(".bin")
-        files[weights.name] = weights
-    return files
+    parts = [file, file.with_suffix(".bin")] if file.suffix == ".xml" else [file]
+    return {part.name: part for part in parts}
 
 
 def job_of(artefact: Artefact, *, threads: int, expires_s: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from toolkit.benchmark import TimingProtocol
 from toolkit.bundle.manifest import Golden
 from toolkit.contracts import Artefact
 from toolkit.digest import sha256_file, sha256_json
-from toolkit.measure.board import files_of, job_of
+from toolkit.measure.board import files_of, job_of, parts_of
 from toolkit.model.contract import input_size
 
 LOAD_S = 180.0  # a runtime starts, opens a file, runs golden vectors, profiles: on slow boards too
@@ -43,9 +43,9 @@ def digest_of(digests: Mapping[str, str]) -> str:
     return next(iter(digests.values())) if len(digests) == 1 else sha256_json(dict(digests))
 
 
-def artefact_digest(artefact: Artefact) -> str:
+def file_digest(file: Path) -> str:
     """`digest_of` a file on this host."""
-    return digest_of({name: sha256_file(path) for name, path in files_of(artefact).items()})
+    return digest_of({name: sha256_file(part) for name, part in parts_of(file).items()})
 
 
 def subject_of(
