@@ -227,10 +227,31 @@ def test_figures_that_cannot_be_measured_again_fail(made, copy):
 def test_figures_of_another_cpu_may_differ_by_roundings(made, copy):
     def elsewhere(report):
         report["host"]["cpu"] = "another one"
-        report["files"][1]["images"][0]["psnr_db"] += 0.001
+        report["files"][1]["images"][0]["psnr_db"] += 0.02  # as a device's budget lets it
 
     change_report(copy, elsewhere)
     assert failed(found(made, copy)) == set()
+
+    def further(report):
+        report["files"][1]["images"][0]["psnr_db"] += 0.04
+
+    change_report(copy, further)
+    assert failed(found(made, copy)) == {("report", INT8)}
+
+
+def test_another_reference_is_not_held_against_the_report(made, tmp_path):
+    """Its figures are in no report; QA is told that it is another network."""
+    path = tmp_path / "other.onnx"
+    path.write_bytes(made[2].path.read_bytes())
+    assert not any("handed in" in said for said in found(made, reference=path).warnings)
+    spoiled(path, "tail.bias", 1.5)
+    validation = found(made, reference=path)
+    assert "report" not in {gate for gate, _ in failed(validation)}
+    assert ("conversion.max_error_levels", FLOAT) in failed(validation)
+    assert (
+        "the reference handed in is not the network that this bundle was made from"
+        in validation.warnings
+    )
 
 
 def test_figures_of_another_protocol_are_not_compared(made, copy):

@@ -50,14 +50,14 @@ def float_network(
             hint="--reference net.onnx: the network that the file was made from",
         )
     own = any(entry.key == CONTRACT_KEY for entry in load_checked(path).metadata_props)
-    if own and color is None and white is None:
+    if own:
         network = read_network(path)
-        if network.contract.scale != scale:
-            raise UserError(
-                f"this network's scale is {network.contract.scale}, not {scale}", where=str(path)
-            )
-        spine = Spine(path=path, digest=network.digest)
-        return FloatNetwork(artefact=spine_artefact(spine), warnings=())
+        image = network.contract
+        if image.scale != scale:
+            raise UserError(f"this network's scale is {image.scale}, not {scale}", where=str(path))
+        if color in (None, image.color) and white in (None, image.white):
+            spine = Spine(path=path, digest=network.digest)
+            return FloatNetwork(artefact=spine_artefact(spine), warnings=())
     source = NetworkSource(scale=scale, file=path, color=color, white=white)
     imported = import_onnx(path, source)
     made = work / "reference.onnx"

@@ -14,6 +14,7 @@ from toolkit.metrics.protocol import PROTOCOL
 from toolkit.report import ImageScore, Measured, Verdict
 from toolkit.run.host import host_facts
 from toolkit.run.key import declared, tool_versions
+from toolkit.validate.asked import DEFAULT_BUDGETS
 from toolkit.validate.comparing import at_most
 from toolkit.validate.files import OpenFile
 from toolkit.validate.pictures import Pictures
@@ -21,8 +22,8 @@ from toolkit.validate.subject import FLOAT_NETWORK
 
 # The same runtime on the same kind of CPU gives the same bits; what is left is JSON and addition.
 SAME_DB = 1e-6
-# Another runtime or CPU adds in another order: some values fall on the other side of a rounding.
-NEAR_DB = 0.005
+# Another CPU or runtime is to the report what a device is to this host: its budget holds.
+NEAR_DB = DEFAULT_BUDGETS["device"].worst_db or 0.0
 
 Scores = Mapping[str, Sequence[ImageScore]]  # of every file, by its name
 
@@ -85,7 +86,8 @@ def report_verdicts(
 ) -> list[Verdict]:
     """The report's own figures measured again, where the pictures are the same ones.
 
-    reference: the name under which `scores` has the float network; the report gives it no file.
+    reference: the name under which `scores` has the bundle's own float network, to which the
+    report gives no file; "" where another one was handed in.
     Nothing is compared across protocols or sets.
     """
     sets = [value.get("digest") for value in bundle.report.images.values()]

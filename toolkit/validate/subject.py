@@ -58,7 +58,7 @@ class Pairing:
 def bundle_subject(folder: Path, asked: Asked, work: Path) -> Subject:
     """A bundle whose digests hold. Raises what `read_bundle` raises, and for `--reference`."""
     bundle = read_bundle(folder)
-    reference, warnings = bundle.reference, tuple[str, ...]()
+    reference, warnings, given = bundle.reference, tuple[str, ...](), None
     if asked.reference is not None:
         image = bundle.artefacts[0].contract.image
         given = float_network(
@@ -70,21 +70,20 @@ def bundle_subject(folder: Path, asked: Asked, work: Path) -> Subject:
         artefacts=bundle.artefacts,
         reference=reference,
         bundle=bundle,
-        warnings=(*warnings, *_bundle_warnings(bundle, asked)),
+        warnings=(*warnings, *_bundle_warnings(bundle, given.artefact if given else None)),
     )
 
 
-def _bundle_warnings(bundle: Bundle, asked: Asked) -> list[str]:
+def _bundle_warnings(bundle: Bundle, given: Artefact | None) -> list[str]:
+    """given: the reference that was handed in, brought into the form of the packed one."""
     found = []
     if bundle.later_failure is not None:
         place = bundle.later_failure.name
         found.append(f"a later run of this recipe failed, see `{place}` beside the bundle")
     packed = bundle.reference
-    if (
-        packed
-        and not asked.reference
-        and sha256_file(packed.path) != bundle.report.reference.digest
-    ):
+    if packed and given is not None and sha256_file(given.path) != sha256_file(packed.path):
+        found.append("the reference handed in is not the network that this bundle was made from")
+    if packed and given is None and sha256_file(packed.path) != bundle.report.reference.digest:
         found.append("the float network is the pruned one; what pruning lost is in the report")
     return found
 

@@ -177,6 +177,8 @@ def _origin_verdicts(
     found: Measurement,
 ) -> list[Verdict]:
     bundle = subject.bundle
+    # the report has no figures of a reference that was handed in
+    reference = FLOAT_NETWORK if asked.reference is None else ""
     pairs = pair_verdicts(pictures, asked.own_lr)
     if bundle is None:
         return pairs
@@ -185,7 +187,7 @@ def _origin_verdicts(
         protocol_verdict(bundle),
         *digest_verdicts(bundle),
         *golden_verdicts(bundle.golden, files),
-        *report_verdicts(bundle, pictures, found.scores, FLOAT_NETWORK),
+        *report_verdicts(bundle, pictures, found.scores, reference),
     ]
 
 
