@@ -163,6 +163,7 @@ def _write(
 ) -> Assembled:
     threads = recipe.measuring.threads
     crops = crops_of(evidence.reference, evidence.judged, validation, threads=threads)
+    _keep_samples(evidence.timed.benchmark, bundle_folder(out, report.recipe, report.target))
     if not report.passed:
         return Assembled(report=report, folder=write_failure(report, crops, out), kept=False)
     apart = left_out(report.recommendations)
@@ -171,12 +172,12 @@ def _write(
     extra: dict[str, bytes | Path] = {**_extra(artefacts), **_compiled_files(evidence)}
     network = evidence.spine.artefact  # what the files were made from, after any pruning
     folder = pack(report, artefacts, golden, extra, _licence(recipe), crops, out, network)
-    _keep_samples(evidence.timed.benchmark, folder)
     return Assembled(report=report, folder=folder, kept=False)
 
 
 def _keep_samples(taken: Benchmark | None, bundle: Path) -> None:
-    """A device's raw samples and conditions lie beside the bundle, as those of `edgesr bench`."""
+    """A device's raw samples and conditions lie beside the bundle, as those of `edgesr bench`,
+    also where a gate failed."""
     if taken is not None:
         from toolkit.measure.results import store
 
