@@ -139,3 +139,10 @@ def test_an_older_result_stays_where_the_new_one_cannot_be_written(tmp_path):
         write(broken, path)
     assert read(path) == taken()
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_result_says_what_it_lacks(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text(without("protocol"))
+    with pytest.raises(UserError, match=r"it lacks `benchmark\.protocol`"):
+        read(path)

@@ -52,9 +52,10 @@ def read(path: Path) -> Benchmark:
         return benchmark(json.loads(data))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError("no result of a bench is there", where=str(path), hint=_HINT) from error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        lacks = f"it lacks `{error.args[0]}`" if isinstance(error, KeyError) else str(error)
         raise UserError(
-            f"this is no result of `edgesr bench`: {plain(str(error)) or type(error).__name__}",
+            f"this is no result of `edgesr bench`: {plain(lacks)}",
             where=str(path),
             hint=_HINT,
         ) from error
@@ -66,7 +67,7 @@ _HINT = "`edgesr bench BUNDLE --out FILE` writes one"
 def newest(bundle: Path, digests: Mapping[str, str]) -> tuple[Benchmark, Path]:
     """The newest result of a bundle or a bare file whose every file is one of `digests`.
 
-    `digests` gives `artefact_digest` by file name. Raises UserError where there is no result, and
+    `digests` gives `file_digest` by file name. Raises UserError where there is no result, and
     where all there are were taken of other bytes: they are the times of another network.
     """
     folder = results_folder(bundle)

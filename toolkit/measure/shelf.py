@@ -19,6 +19,7 @@ FIRST_LINE = "edgesr-file 1"
 CHECK_S = 120.0  # to hash the largest file on a slow card
 SLOWEST_BYTES_PER_S = 50_000  # a link below this is given up
 SPARE_MB = 8.0  # left free beside what is sent
+TOLD_BYTES = 1_000_000  # what is sent at once even over a slow link needs no words
 TRIES = 3  # a push over a link that was lost; then it is not the moment
 # Each digest is `there` as a file or as a part that arrived whole, else what lies there is removed.
 _SETTLE = """\
@@ -121,7 +122,9 @@ class Shelf:
         return shown, values.get("free_kb", "")
 
     def _send(self, path: Path, digest: str) -> None:
-        self.say(f"{self.link.url}: sending {path.name}, {path.stat().st_size / 1e6:.2f} MB")
+        size = path.stat().st_size
+        if size >= TOLD_BYTES:
+            self.say(f"sending {path.name} to {self.link.url}, {size / 1e6:.1f} MB")
         remote = f"{self.root}/files/{digest}.{self.lock.token}.part"
         # what arrived of a file that failed goes at the next check, or with the lock
         self.link.push(path, remote, timeout_s=CHECK_S + _sending_s({digest: path}))

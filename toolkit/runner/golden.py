@@ -36,10 +36,14 @@ class GoldenCheck:
 def check_golden(session: Session, vectors: Sequence[Golden]) -> GoldenCheck | None:
     """Run every vector; None where there are none. A value that is no number never passes.
 
-    Of several vectors the one with the least reserve is told. Raises Failure `golden` where a
-    vector cannot be read or the output has another shape or type, `run` where the file fails.
+    Raises Failure `golden` where a vector cannot be read or the output has another shape or type,
+    `run` where the file fails.
     """
-    checks = [_checked(session, vector) for vector in vectors]
+    return together([_checked(session, vector) for vector in vectors])
+
+
+def together(checks: Sequence[GoldenCheck]) -> GoldenCheck | None:
+    """All vectors of a file in one; the one with the least reserve is told. None for none."""
     if not checks:
         return None
     least = min(checks, key=lambda check: check.within_share - check.least_share)

@@ -29,7 +29,7 @@ from toolkit.measure.vendor.task import (
     spoken,
 )
 from toolkit.measure.words import plain
-from toolkit.runner.golden import GoldenCheck, compared
+from toolkit.runner.golden import compared, together
 from toolkit.runner.session import Executed
 from toolkit.runner.units import units_of
 
@@ -150,21 +150,8 @@ def golden_of(board: Board, program: str, engine: Engine, task: Task) -> dict[st
             _run(board, program, engine, task, flags, files=files, fetch=fetch)
             found = output_of(read_json(made, NAME, board.url), vector, board.url)
             checks.append(compared(found, vector.output, vector.tolerance, vector.least_share))
-    return asdict(_together(checks)) if checks else None
-
-
-def _together(checks: Sequence[GoldenCheck]) -> GoldenCheck:
-    """As the runner: of several vectors, the one with the least reserve is told."""
-    least = min(checks, key=lambda check: check.within_share - check.least_share)
-    return GoldenCheck(
-        vectors=len(checks),
-        worst=max(check.worst for check in checks),
-        tolerance=least.tolerance,
-        within_share=least.within_share,
-        least_share=least.least_share,
-        equal_share=min(check.equal_share for check in checks),
-        passed=all(check.passed for check in checks),
-    )
+    check = together(checks)
+    return None if check is None else asdict(check)
 
 
 def output_of(value: Any, vector: Golden, url: str) -> np.ndarray[Any, Any]:
