@@ -171,6 +171,14 @@ def test_an_unknown_file_is_told_with_the_known_ones(bundle, capsys):
     assert "did you mean `student-x2.int8.onnx`?" in capsys.readouterr().err
 
 
+def test_what_is_neither_bundle_nor_network_is_told(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("x")
+    for name, words in (("notes.txt", "no file that can be timed"), ("gone", "nothing is there")):
+        assert bench(tmp_path / name) == 2
+        err = capsys.readouterr().err
+        assert words in err and ".tflite" in err and name in err
+
+
 def test_a_url_that_is_none_is_exit_2(bundle, capsys):
     assert bench(bundle, "--device", "camera") == 2
     assert "`camera` is no device" in capsys.readouterr().err

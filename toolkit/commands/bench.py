@@ -139,6 +139,12 @@ def _read(
         if names:
             raise UserError("`--file` chooses among a bundle's files", where=str(subject))
         return subject.name, "", (_bare(subject),), ()
+    if not subject.is_dir():
+        raise UserError(
+            "this is no file that can be timed" if subject.exists() else "nothing is there",
+            where=str(subject),
+            hint=f"name a bundle that `edgesr run` wrote, or a file: {', '.join(BARE_SUFFIXES)}",
+        )
     from toolkit.bundle.manifest import read_bundle
 
     bundle = read_bundle(subject)
