@@ -267,6 +267,7 @@ def test_a_noisier_int8_file_may_move_white_and_bias_with_the_rest():
     noisy, quiet = stage(lambda x: x + noise, "total"), stage(lambda x: x + noise / 12, "total")
     assert 3 < allowance(noisy) < 4.5 and allowance(quiet) == 1
     assert allowance(stage(lambda x: x + noise)) == 1
+    assert allowance(stage(lambda x: x + 9 * noise, "total")) == 4
     half = stage(lambda x: x + noise - 0.51, "total")
     assert failed(picture_verdicts(half, 0)) == []
     assert failed(picture_verdicts(replace(half, name="conversion"), 0)) == ["bias_levels"]

@@ -287,11 +287,27 @@ def test_properties_say_what_the_numbers_rest_on():
     (suite,) = (s for s in parsed(failed(), benchmark()) if s.get("name") == FLOAT)
     found = {p.get("name"): p.get("value") for p in suite.iter("property")}
     assert found[f"sha256.{FLOAT}"] == "a" * 64
+    assert f"sha256.{INT8}" not in found
     assert found["version.openvino"] == "2026.4.1"
     assert found["device.url"] == DEVICE.url
     assert found["data.digest"] == "d" * 64
     assert found["latency.stable"] == "UNSTABLE" and "clock fell" in found["latency.unstable"]
     assert float(found["latency.p90_ms"]) > float(found["latency.p50_ms"])
+
+
+def test_the_weights_of_an_ir_are_named_with_it():
+    name = FLOAT.removesuffix(".xml") + ".bin"
+    made = validation(digests={FLOAT: "a" * 64, name: "c" * 64, INT8: "b" * 64})
+    (suite,) = (s for s in parsed(made, None) if s.get("name") == FLOAT)
+    found = {p.get("name"): p.get("value") for p in suite.iter("property")}
+    assert found[f"sha256.{name}"] == "c" * 64 and f"sha256.{INT8}" not in found
+
+
+def test_times_that_were_given_are_not_called_missing():
+    made = validation()
+    calm = validation_text(made, width=120, colour=False, timed=True)
+    assert "edgesr bench" in validation_text(made, width=120, colour=False)
+    assert "edgesr bench" not in calm and "not measured" not in calm
 
 
 def test_no_case_claims_a_time():

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(json.dumps(plain(validation.as_json()), indent=1))  # noqa: T201
     else:
-        print(_text(validation))  # noqa: T201
+        print(_text(validation, timed=timed is not None))  # noqa: T201
     return 0 if validation.passed else EXIT_GATE
 
 
@@ -177,8 +177,9 @@ def _digests(subject: Path) -> Mapping[str, str]:
     return {a.path.name: file_digest(a.path) for a in read_bundle(subject).artefacts}
 
 
-def _text(validation: Validation) -> str:
+def _text(validation: Validation, *, timed: bool) -> str:
     from toolkit.show.validation_text import validation_text
 
     width = min(max(shutil.get_terminal_size((100, 24)).columns, NARROWEST), WIDEST)
-    return validation_text(validation, width=width, colour=sys.stdout.isatty())
+    colour = sys.stdout.isatty()
+    return validation_text(validation, width=width, colour=colour, timed=timed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from toolkit.benchmark import Benchmark, FileTiming
 from toolkit.latency import summary
@@ -158,9 +158,10 @@ def _properties(
     """What the numbers rest on: digests, data, protocol, device, versions, times."""
     for name in ("subject", "recipe", "target", "protocol", "toolkit", "taken_at"):
         yield name, getattr(validation, name)
-    digests: Sequence[str] = [file] if file else list(validation.digests)
-    for name in digests:
-        yield f"sha256.{name}", validation.digests.get(name, "")
+    weights = file.removesuffix(".xml") + ".bin"  # of an IR
+    for name, digest in validation.digests.items():
+        if not file or name in (file, weights):
+            yield f"sha256.{name}", digest
     for key, value in validation.data.items():
         yield f"data.{key}", str(value)
     for key, value in validation.versions.items():

@@ -101,7 +101,7 @@ def page_text(validation: Validation, crops: Sequence[Crop], benchmark: Benchmar
         views=views,
         bars={view.file: stage_bars(view, views) for view in views},
         meaning=STAGE_MEANING,
-        missing=measured_nowhere(validation),
+        missing=measured_nowhere(validation, timed=benchmark is not None),
         opened=opened,
         pictures=_rows(opened),
         data=pictures_json(validation, opened),

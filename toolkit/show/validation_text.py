@@ -31,11 +31,14 @@ HEADS = (
 )
 
 
-def validation_text(validation: Validation, *, width: int, colour: bool) -> str:
+def validation_text(
+    validation: Validation, *, width: int, colour: bool, timed: bool = False
+) -> str:
     """The validation as lines of at most `width` columns (80 or more), ending in a newline.
 
     Control characters in names are shown as escapes, so a name cannot drive the terminal; names
-    of pictures are shortened in their middle where a table has no room.
+    of pictures are shortened in their middle where a table has no room. timed: a benchmark was
+    given, so that times are not called missing.
     """
     blocks = [
         _verdict(validation, width, colour),
@@ -43,7 +46,7 @@ def validation_text(validation: Validation, *, width: int, colour: bool) -> str:
         *(_file(view, width, colour) for view in file_views(validation)),
         _checks(validation, width, colour),
         _notes(validation, width, colour),
-        _conditions(validation, width),
+        _conditions(validation, width, timed),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -136,7 +139,7 @@ def _notes(validation: Validation, width: int, colour: bool) -> list[str]:
     return [paint(line, YELLOW, colour) for line in lines]
 
 
-def _conditions(validation: Validation, width: int) -> list[str]:
+def _conditions(validation: Validation, width: int, timed: bool) -> list[str]:
     data = ", ".join(f"{key} {value}" for key, value in validation.data.items() if key != "digest")
     digest = str(validation.data.get("digest", ""))[:12]
     device = validation.device
@@ -147,7 +150,7 @@ def _conditions(validation: Validation, width: int) -> list[str]:
         *([f"device: {device.name} ({device.url})"] if device else []),
         *(
             f"not measured: {', '.join(g)}; {how}"
-            for how, g in measured_nowhere(validation).items()
+            for how, g in measured_nowhere(validation, timed=timed).items()
         ),
     ]
     return [part for line in lines for part in hung(line, "", width)]

@@ -19,6 +19,7 @@ BIAS_LEVELS = 0.35  # truncating instead of rounding shifts by 0.5, INT8 by less
 # Limits of flat charts and of bias are for INT8 files that differ from float by this RMS on
 # photographs. Where a recipe lets a file lose more, white and black move with everything else.
 USUAL_RMS_LEVELS = 1.5
+MOST_ALLOWANCE = 4.0  # beyond 6 levels RMS nothing excuses a white that is no white
 BORDER_FACTOR = 2.0  # the border may differ this much more than what is inside
 BORDER_LEVELS = 1.0  # and by rounding in any case
 BETTER_DB = 0.05  # a file gains this much by training, or beside a reference that is not its own
@@ -50,11 +51,12 @@ def device_verdicts(stage: Stage) -> list[Verdict]:
 
 
 def allowance(stage: Stage) -> float:
-    """By how much the limits of systematic errors are widened: 1 or more, 1 for float files."""
+    """By how much the limits of systematic errors are widened: 1 to 4, 1 for float files."""
     if stage.name not in ("quantization", "total"):
         return 1.0
     inner = _mean_rms([image.inner_rms_levels for image in stage.images])
-    return max(1.0, round(inner / USUAL_RMS_LEVELS, 2))  # NaN is no larger than 1
+    # NaN is no larger than 1
+    return min(max(1.0, round(inner / USUAL_RMS_LEVELS, 2)), MOST_ALLOWANCE)
 
 
 def picture_verdicts(stage: Stage, chart_wraps: int) -> list[Verdict]:
