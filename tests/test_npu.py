@@ -182,9 +182,7 @@ def test_a_failed_gate_is_a_sentence_and_names_what_stays_on_the_cpu():
     assert said["npu_sram_kb"][0] == (
         "net.int8.onnx needs 516.3 kB of SRAM on the NPU, at most 1 kB"
     )
-    assert (
-        said["npu_cycles"][0] == "net.int8.onnx takes 1744574 cycles on the NPU, at most 1 cycle"
-    )
+    assert said["npu_cycles"][0] == "net.int8.onnx takes 1744574 cycles on the NPU, at most 1 cycle"
 
 
 def test_text_page_and_json_carry_the_estimate():
