@@ -248,6 +248,20 @@ def test_compare_says_what_changed_and_exits_4_on_a_regression(results, capsys):
     assert main(["compare", slow, old]) == 0
 
 
+def test_compare_exits_4_where_a_file_is_not_timed_any_more(results, tmp_path, capsys):
+    old = json.loads(Path(results[0]).read_text())
+    (file,) = old["files"]
+    other = {**file, "file": "other.tflite", "backend": "litert"}
+    lost = {**other, "samples_ns": [], "problem": "the runtime refuses the file"}
+    both, one = tmp_path / "both.json", tmp_path / "one.json"
+    both.write_text(json.dumps({**old, "files": [file, other]}))
+    one.write_text(json.dumps({**old, "files": [file, lost]}))
+    assert main(["compare", str(both), str(both)]) == 0
+    assert main(["compare", str(one), str(both)]) == 0
+    assert main(["compare", str(both), str(one)]) == 4
+    assert "other.tflite was timed before only" in capsys.readouterr().out
+
+
 def test_compare_takes_a_bundle_for_its_newest_result(bundle, results, capsys):
     folder = results_folder(bundle)
     folder.mkdir()

@@ -151,6 +151,8 @@ def test_a_device_without_a_target_is_asked_about_where_there_are_several(tmp_pa
     recipe = make_project(tmp_path / "two", targets="generic-cpu, intel-n100")
     assert edgesr(recipe, "--device", "local:") == 2
     assert "--device generic-cpu=local:" in capsys.readouterr().err
+    assert edgesr(recipe, "--device", "generic-cpu=") == 2
+    assert "names no device" in capsys.readouterr().err
 
 
 @needs("ssh")

@@ -19,11 +19,12 @@ EXIT_GATE = 4
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what changed; 4 where a file is surely slower by more than the limit."""
+    """Print what changed; 4 where a file is surely slower by more than the limit, or is not timed
+    any more."""
     from dataclasses import asdict
 
     from toolkit.commands.bench import NARROWEST, WIDEST
-    from toolkit.measure.compare import compare, unpaired
+    from toolkit.measure.compare import compare, lost, unpaired
     from toolkit.show.bench_text import comparison_text
 
     limit = limit_percent(arguments.limit)
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         print(text, end="")  # noqa: T201
     undecided = any(one.verdict == "not decided" for one in compared)
-    failed = any(one.is_regression for one in compared)
+    failed = any(one.is_regression for one in compared) or bool(lost(before, after))
     return EXIT_GATE if failed or (arguments.require_stable and undecided) else 0
 
 

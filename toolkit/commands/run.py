@@ -58,6 +58,10 @@ def _reach(recipe: Recipe, targets: Sequence[Target], arguments: argparse.Namesp
                 f"`--device {word}`: for which of the targets {', '.join(names)}?",
                 hint=f"write `--device {names[0]}={word}`, or choose one with `--target`",
             )
+        if is_named and not url:
+            raise UserError(
+                f"`--device {word}` names no device", hint=f"{target}=ssh://user@host, for example"
+            )
         if is_named and target not in names:
             raise UserError(f"no target `{target}` here", hint=did_you_mean(target, names))
         urls[target if is_named else names[0]] = url if is_named else word

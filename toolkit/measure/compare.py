@@ -77,6 +77,12 @@ def unpaired(
     )
 
 
+def lost(before: Benchmark, after: Benchmark) -> tuple[str, ...]:
+    """Files that the device timed before and cannot time any more: worse than slower."""
+    timed = {timing.file for timing in before.files if not timing.problem}
+    return tuple(t.file for t in after.files if t.problem and t.file in timed)
+
+
 def refuse_unlike(
     before: Benchmark, after: Benchmark, pairs: Sequence[tuple[FileTiming, FileTiming]]
 ) -> None:
