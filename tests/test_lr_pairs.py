@@ -107,7 +107,9 @@ def test_an_lr_picture_that_is_not_the_protocols_is_named(sets, kind):
     assert (verdict.value, verdict.passed) == (1, False)
     assert verdict.note.startswith("b.png ") and words in verdict.note
     assert found.protocol != PROTOCOL and found.protocol.startswith(PROTOCOL)
-    assert picture_warnings(found, None) == [f"LR of {verdict.note}"]
+    looks, _, allowed = verdict.note.partition("; ")
+    assert picture_warnings(found, None) == [f"LR of {looks}"]
+    assert ("--own-lr" in allowed) == ("kernel" in looks)
 
 
 def test_swapped_pairs_name_each_other_and_no_kernel_excuses_them(sets):

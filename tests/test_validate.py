@@ -16,6 +16,7 @@ from quant_networks import picture
 from test_images_tiles import contract
 from test_validate_checks import bicubic, open_file
 
+from toolkit.benchmark import Stability
 from toolkit.bundle.manifest import MANIFEST, REPORT, read_bundle
 from toolkit.bundle.report_file import json_bytes
 from toolkit.cli import main
@@ -524,7 +525,7 @@ def test_the_times_of_another_build_are_refused(made, tmp_path, capsys):
     stale, page = tmp_path / "stale.json", tmp_path / "qa.html"
     own = {one.path.name: file_digest(one.path) for one in read_bundle(made[0]).artefacts}
     timings = [
-        replace(timing, file=name, digest=digest)
+        replace(timing, file=name, digest=digest, stability=Stability(is_stable=True))
         for timing, (name, digest) in zip(benchmark().files, own.items(), strict=True)
     ]
     words = ["validate", str(made[0]), "--data", str(made[1]), "--images", "1"]
@@ -536,6 +537,59 @@ def test_the_times_of_another_build_are_refused(made, tmp_path, capsys):
     assert not page.exists()
     write(replace(benchmark(), files=tuple(timings)), stale)
     assert main(words) == 0 and page.exists()
+    capsys.readouterr()
+    shaky = Stability(is_stable=False, reasons=("it drifts",))
+    write(replace(benchmark(), files=(timings[0], replace(timings[1], stability=shaky))), stale)
+    junit = tmp_path / "qa.xml"
+    assert main([*words, "--json", "--junit", str(junit)]) == 4
+    shown = capsys.readouterr()
+    assert f"gate failed: stable ({timings[1].file})\n" in shown.err
+    assert json.loads(shown.out)["passed"] is False
+    assert "it drifts" in junit.read_text() and "take times first" not in junit.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "PICTURE"], "`50.png` is a file, name a folder"),
+        (["--lr", "PICTURE"], "`50.png` is a file, name a folder"),
+        (["--junit", "a.xml", "--csv", "./a.xml"], "`--csv` and `--junit` name one file"),
+        (["--budget", "total=0.5,0.1"], "allows the mean more than the worst picture"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_its_words(made, capsys, words, said):
+    one = made[1] / "50.png"
+    assert (
+        main(["validate", str(made[0]), *(str(one) if w == "PICTURE" else w for w in words)]) == 2
+    )
+    assert said in capsys.readouterr().err
+
+
+def test_a_picture_is_neither_a_bundle_nor_a_network(made, capsys):
+    assert main(["validate", str(made[1] / "50.png")]) == 2
+    said = capsys.readouterr().err
+    assert "`50.png` is neither a bundle nor an .onnx, .tflite or .xml file" in said
+
+
+def test_a_wrong_color_of_a_bare_file_is_said_without_a_recipe(made, capsys):
+    words = ["validate", str(made[2].path), "--scale", "2", "--color", "luma"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "takes 3 channels, `--color luma` has 1" in said and "--color rgb" in said
+    assert "recipe" not in said
+
+
+def test_data_is_named_by_its_folder_and_known_by_its_lr_too(made, tmp_path):
+    plain = pictures_of(ask(made), 2)
+    assert plain.as_json()["name"] == "data"
+    own = [(file.name, plain.pair(file)[0].copy()) for file in plain.images.files]
+    for name, picture_ in own:
+        write_png(tmp_path / name, picture_)
+    right = pictures_of(ask(made, lr=tmp_path), 2).as_json()
+    own[0][1][0, 0] ^= 1
+    write_png(tmp_path / own[0][0], own[0][1])
+    changed = pictures_of(ask(made, lr=tmp_path), 2).as_json()
+    assert len({one["digest"] for one in (plain.as_json(), right, changed)}) == 3
 
 
 def test_what_a_bundle_states_itself_is_not_taken_from_options(made, capsys):

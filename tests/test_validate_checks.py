@@ -10,6 +10,7 @@ import pytest
 from quant_networks import picture as photograph
 from test_images_tiles import contract, picture, shuffle_network
 
+from toolkit.benchmark import Stability
 from toolkit.contracts import Artefact
 from toolkit.images.resize import bicubic_resize
 from toolkit.images.tiles import with_tile
@@ -30,11 +31,13 @@ from toolkit.validate.picture_checks import (
     allowance,
     conversion_verdicts,
     device_verdicts,
+    gain_verdict,
     picture_verdicts,
     reference_warnings,
 )
 from toolkit.validate.seams import folded, seam_verdicts
 from toolkit.validate.subject import Pairing
+from toolkit.validate.times import time_verdicts
 from toolkit.validation import Budget
 
 SCORE = Score(psnr_db=30.0, ssim=0.9)
@@ -440,3 +443,65 @@ def test_work_that_fell_back_to_float_is_no_int8():
     (verdict,) = precision_verdicts(bare("int8"), unfused, {"int8_macs_share": 0.3})
     assert verdict.passed and verdict.note == "1 of 3 layers left in INT8"
     assert precision_verdicts(bare("float16"), operators("float16"), {}) == []
+
+
+# a file that is too good, and times
+
+
+def test_a_file_far_above_its_reference_fails():
+    """Whatever a conversion does, it finds no detail that the network did not."""
+    (found,) = [gain_verdict(one) for one in gaining(-3.7, -3.6, -3.8)]
+    assert not found.passed and found.gate == "reference.gain_db"
+    assert found.value == pytest.approx(3.7) and "made from another network" in found.note
+    for usual in ((-0.9, -1.0, -1.1), (-0.4, 0.1), (2.0, 3.0), (math.inf, 0.0)):
+        assert gain_verdict(gaining(*usual)[0]).passed
+    assert gain_verdict(gaining(0.3, 0.1)[0]).value == 0
+    assert not gain_verdict(gaining(math.nan, 0.1)[0]).passed
+
+
+def timed(**changes):
+    from sample_validation import INT8, benchmark
+
+    made = benchmark()
+    (one,) = (timing for timing in made.files if timing.file == INT8)
+    return replace(made, files=(replace(one, **changes),)), INT8
+
+
+def gates(taken, file, limits=None):
+    return {v.gate: v for v in time_verdicts(taken, file, limits or {})}
+
+
+def test_times_are_held_against_the_limit_that_the_bundle_states():
+    taken, file = timed()
+    found = gates(taken, file, {"latency_p90_ms": 15.0})
+    assert list(found) == ["device.golden_share", "stable", "latency_p90_ms"]
+    assert found["stable"].passed and found["device.golden_share"].passed
+    assert not found["latency_p90_ms"].passed and found["latency_p90_ms"].value > 19
+    assert gates(taken, file, {"latency_p90_ms": 99.0})["latency_p90_ms"].passed
+    assert "latency_p90_ms" not in gates(taken, file)
+    assert gates(taken, "another.onnx") == {} == gates(None, file)
+
+
+def test_unsteady_and_wrong_times_fail():
+    shaky = Stability(is_stable=False, reasons=("it drifts", "the clock fell"))
+    found = gates(*timed(stability=shaky))["stable"]
+    assert (found.passed, found.value, found.note) == (False, 2, "it drifts")
+    assert not gates(*timed(stability=Stability(is_stable=False)))["stable"].passed
+    golden = replace(timed()[0].files[0].golden, passed=False)
+    assert not gates(*timed(golden=golden))["device.golden_share"].passed
+
+
+def test_what_was_not_timed_is_never_stable_nor_fast():
+    untimed = timed(samples_ns=(), problem="it ran out of memory")
+    found = gates(*untimed, {"latency_p90_ms": 99.0})
+    assert not found["stable"].passed and not found["latency_p90_ms"].passed
+    assert found["stable"].note == found["latency_p90_ms"].note == "it ran out of memory"
+    few = gates(*timed(samples_ns=((10**7,) * 5,)), {"latency_p90_ms": 99.0})["latency_p90_ms"]
+    assert not few.passed and few.note == "too few runs for a p90"
+    emulated = gates(*timed(samples_ns=()), {"latency_p90_ms": 99.0})
+    assert list(emulated) == ["device.golden_share"]
+
+
+def test_what_a_vendors_program_states_is_held_at_its_largest():
+    stated = timed(samples_ns=(), stated_ms=({"p90": 7.5}, {"p90": 8.25}, {"p50": 9.0}))
+    assert gates(*stated, {"latency_p90_ms": 8.0})["latency_p90_ms"].value == 8.25

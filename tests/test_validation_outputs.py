@@ -16,8 +16,9 @@ from toolkit.errors import EnvironmentFailure
 from toolkit.report import Verdict
 from toolkit.show.junit import junit_text
 from toolkit.show.validation_csv import COLUMNS, cell, csv_text
-from toolkit.show.validation_rows import answers, checks, gate_sentence, held_text, share_text
+from toolkit.show.validation_rows import answers, checks
 from toolkit.show.validation_text import validation_text
+from toolkit.show.verdict_words import gate_sentence, held_text, share_text
 from toolkit.show.written import write_text
 from toolkit.validation import Budget, Interval
 
@@ -91,6 +92,38 @@ def test_an_interval_over_the_limit_is_said():
     assert build.good and "its interval reaches 0.200 dB, at most 0.15 dB" in build.answer
 
 
+def verdict(gate, file, passed=False, value=2.0, limit=1.0, unit="levels", **more):
+    return Verdict(gate=gate, file=file, value=value, limit=limit, unit=unit, passed=passed, **more)
+
+
+def test_the_first_answer_is_of_the_files_that_ship():
+    """The float file loses more, and is not what goes to the device."""
+    whole, twin = Budget(mean_db=0.3), Budget(mean_db=0.05)
+    stages = (
+        stage("conversion", FLOAT, "float network", seed=1, mean_db=0.25, budget=whole),
+        stage("quantization", INT8, FLOAT, seed=2, mean_db=0.02, budget=twin),
+        stage("total", INT8, "float network", seed=3, mean_db=0.02, budget=whole),
+    )
+    good, worst, _ = answers(validation(stages=stages, verdicts=validation().verdicts))
+    assert good.answer.startswith(f"Yes: {INT8} ") and worst.answer.endswith(INT8)
+    drops = [verdict(f"{name}.psnr_drop_db.mean", file, unit="dB")
+             for name, file in (("conversion", FLOAT), ("total", INT8))]  # fmt: skip
+    failing = validation(stages=stages, verdicts=tuple(drops), passed=False)
+    assert answers(failing)[0].answer.startswith(f"No: {INT8} loses 2.000 dB")
+
+
+@pytest.mark.parametrize(
+    ("gate", "word"),
+    [("seams", "No"), ("charts.white", "No"), ("reference.gain_db", "Not shown"),
+     ("pairs", "Not shown"), ("stable", "Yes"), ("latency_p90_ms", "Yes")],
+)  # fmt: skip
+def test_no_picture_that_failed_a_gate_is_called_as_good_as_float(gate, word):
+    made = validation()
+    broken = replace(made, verdicts=(*made.verdicts, verdict(gate, INT8)), passed=False)
+    assert answers(broken)[0].answer.startswith(f"{word}: ")
+    assert answers(broken)[0].good == (word == "Yes")
+
+
 def test_without_a_budget_nothing_is_called_good():
     first = answers(validation(verdicts=()))[0]
     assert first.good is None and first.answer.startswith("Nobody set a limit: ")
@@ -107,17 +140,26 @@ def test_a_check_shows_the_file_that_is_nearest_to_its_limit():
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(1.0, "100 %"), (0.999999, "99.99 %"), (0.99496, "99.49 %"), (math.nan, "NaN")],
+    [
+        (1.0, "100 %"),
+        (0.999999, "99.99 %"),
+        (0.99496, "99.50 %"),
+        (0.0, "0.00 %"),
+        (1e-9, "0.01 %"),
+        (math.nan, "NaN"),
+    ],
 )
-def test_a_share_is_never_rounded_up(share, text):
+def test_a_share_is_rounded_but_never_to_all_or_nothing(share, text):
     assert share_text(share) == text
 
 
 @pytest.mark.parametrize(
     ("gate", "value", "limit", "unit", "text", "words"),
     [
-        ("digest", 0, 0, "files", "none",
-         "a.onnx is not what its manifest says: none, none allowed"),
+        ("digest", 0, 0, "files", "none wrong",
+         "a.onnx is not what its manifest says: none wrong, none allowed"),
+        ("stable", 0, 0, "reasons", "nothing against it",
+         "a.onnx was timed on an unsteady device: nothing against it, none allowed"),
         ("digest", 1, 0, "files", "1 file, none allowed",
          "a.onnx is not what its manifest says: 1 file, none allowed"),
         ("seams", 0, 0, "levels", "0 levels, at most 0 levels",
@@ -126,8 +168,8 @@ def test_a_share_is_never_rounded_up(share, text):
          "a.onnx is off by 0.48 levels at the borders, at most 1 level"),
         ("charts.pixel", 0.25, 0.1, "px", "0.250 px, at most 0.1 px",
          "a.onnx shifts a single pixel by 0.250 px, at most 0.1 px"),
-        ("device.within_one_share", 0.99496, 0.995, "at least", "99.49 %, at least 99.5 %",
-         "a.onnx has 99.49 % of the device's pixels within one level, at least 99.5 %"),
+        ("device.within_one_share", 0.99496, 0.995, "at least", "99.496 %, at least 99.5 %",
+         "a.onnx has 99.496 % of the device's pixels within one level, at least 99.5 %"),
     ],
 )  # fmt: skip
 def test_a_gate_reads_like_this(gate, value, limit, unit, text, words):
@@ -306,7 +348,9 @@ def test_the_weights_of_an_ir_are_named_with_it():
 def test_times_that_were_given_are_not_called_missing():
     made = validation()
     calm = validation_text(made, width=120, colour=False, timed=True)
-    assert "edgesr bench" in validation_text(made, width=120, colour=False)
+    bare = " ".join(validation_text(made, width=120, colour=False).split())
+    how = "`edgesr bench BUNDLE --device URL --out times.json`, then `--bench times.json`"
+    assert f"not measured: stable, latency_p90_ms; take times first: {how}" in bare
     assert "edgesr bench" not in calm and "not measured" not in calm
 
 

@@ -8,6 +8,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -31,8 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_options(arguments)
     asked = _asked(arguments)
+    _refuse_twice(arguments)
     refuse_unwritable([arguments.csv, arguments.junit, arguments.html])
     timed = _benchmark(arguments.bench, arguments.subject)
+    asked = replace(asked, timed=timed)
     with Terminal() as terminal:
         terminal.started("validate", str(arguments.subject))
         validated = _validated(arguments, asked, terminal.progress)
@@ -41,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         from toolkit.bundle.report_file import plain
 
+        if not validation.passed:
+            sys.stderr.write(failed_line(validation))
         print(json.dumps(plain(validation.as_json()), indent=1))  # noqa: T201
     else:
         print(_text(validation, timed=timed is not None))  # noqa: T201
@@ -74,8 +79,16 @@ def is_bare(subject: Path) -> bool:
 
 def _check_options(arguments: argparse.Namespace) -> None:
     """What a bundle states itself is not taken from the command line."""
-    if is_bare(arguments.subject):
+    subject = arguments.subject
+    if is_bare(subject):
         return
+    if subject.is_file():
+        *some, last = BARE_SUFFIXES
+        raise UserError(
+            f"`{subject.name}` is neither a bundle nor an {', '.join(some)} or {last} file",
+            where=str(subject),
+            hint="name the folder `OUT/<recipe>/<target>` that `edgesr run` wrote",
+        )
     raise_all(
         [
             UserError(f"`--{name}` is of a bare file; a bundle states its own")
@@ -83,6 +96,30 @@ def _check_options(arguments: argparse.Namespace) -> None:
             if getattr(arguments, name) is not None
         ]
     )
+
+
+def _refuse_twice(arguments: argparse.Namespace) -> None:
+    """Two outputs in one file: the second would be all that is left, as would the times."""
+    named: dict[Path, list[str]] = {}
+    for option in ("csv", "junit", "html", "bench"):
+        if path := getattr(arguments, option):
+            named.setdefault(path.resolve(), []).append(f"`--{option}`")
+    raise_all(
+        [
+            UserError(f"{' and '.join(options)} name one file", where=str(path))
+            for path, options in named.items()
+            if len(options) > 1
+        ]
+    )
+
+
+def failed_line(validation: Validation) -> str:
+    """The gates that failed, with their files, as one line."""
+    from toolkit.show.text import printable
+    from toolkit.show.validation_rows import failures
+
+    gates = [f"{v.gate} ({v.file})" if v.file else v.gate for v in failures(validation)]
+    return f"gate failed: {printable(', '.join(gates) or 'refused')}\n"
 
 
 def _asked(arguments: argparse.Namespace) -> Asked:
@@ -117,6 +154,12 @@ def budgets(words: Sequence[str]) -> Mapping[StageName, Budget]:
             raise _no_budget(word) from None
         if not all(limit is None or math.isfinite(limit) for limit in (mean_db, worst_db)):
             raise _no_budget(word)
+        if mean_db is not None and worst_db is not None and mean_db > worst_db:
+            raise UserError(
+                f"`--budget {word}` allows the mean more than the worst picture, which no mean can "
+                "reach",
+                hint=f"the mean comes first: --budget {stage}={worst_db:g},{mean_db:g}",
+            )
         found[stage] = Budget(mean_db=mean_db, worst_db=worst_db)  # type: ignore[index]
     return found
 

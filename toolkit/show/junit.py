@@ -10,19 +10,15 @@ from toolkit.latency import summary
 from toolkit.report import Verdict
 from toolkit.show.rows import bound, number
 from toolkit.show.text import printable
-from toolkit.show.validation_rows import (
-    gate_sentence,
-    held_text,
-    how_to_measure,
-    unmeasured,
-    value_text,
-)
+from toolkit.show.validation_rows import how_to_measure, unmeasured
+from toolkit.show.verdict_words import gate_sentence, held_text, value_text
 from toolkit.validation import Validation
 
 # What to do about a gate that failed, by the start of its name; the first that fits is said.
 HINTS = (
     ("conversion.", "the float file is not the network: look at the converter, before INT8"),
     ("quantization.", "`edgesr run` tries further rungs; its report names the layers that lose"),
+    ("device.golden", "other numbers than here: check the runtime's version on the device"),
     ("device.", "the device computes otherwise than this host: check the runtime's version there"),
     ("total.", "the stages of this file say which of them loses"),
     ("seams", "tiles overlap too little: the halo must be the receptive field of the network"),
@@ -31,11 +27,15 @@ HINTS = (
     ("clip", "the output leaves its range: the file must clip before it rounds"),
     ("bias_levels", "the file rounds to one side: check rounding of the output"),
     ("levels", "the output is rounded twice: the last range must end at white, on 255 steps"),
+    ("reference.gain_db", "name the float network that this file was made from: --reference"),
     ("reference.", "the float network draws no picture: state --white and --color, or its file"),
     ("report", "the figures of the report do not come again: make the bundle again"),
     ("digest", "the files are not those of the manifest: make the bundle again"),
     ("golden", "the file does not give what it gave when it was packed: make the bundle again"),
-    ("pairs", "HR and LR do not belong together: make LR again, or leave it out"),
+    (
+        "pairs",
+        "HR and LR do not belong together: make LR again, leave it out, or accept it with --own-lr",
+    ),
     ("protocol", "numbers of two protocols cannot be compared: measure both with the same one"),
     ("baseline_precision", "the float file ran in less than float32: compare with true float32"),
     ("stable", "quiet the device, let it cool, or set the governor with `--tune`; then again"),

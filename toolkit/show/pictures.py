@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from toolkit.show.verdict_words import hundredths
 from toolkit.validation import Stage, Validation
 
 
@@ -43,7 +44,7 @@ def _columns(stage: Stage, index: Mapping[str, int]) -> dict[str, Any]:
                 _rounded(image.ssim, 4),
                 _rounded(image.reference_ssim, 4),
                 image.max_error_levels,
-                math.floor(image.within_one_share * 1e4),
+                hundredths(image.within_one_share),
                 _rounded(image.bias_levels, 2),
             ]
             for image in images

@@ -15,6 +15,7 @@ AT_LEAST = frozenset(
         "int8_operators_share",
         "int8_speedup",
         "coverage",
+        "device.golden_share",
         "device.within_one_share",
         "reference.psnr_db",
     }
@@ -60,6 +61,9 @@ SENTENCES = {
     "device.psnr_drop_db.mean": "loses {value} on average on the device, {bound}",
     "device.psnr_drop_db.worst": "loses {value} on its worst picture on the device, {bound}",
     "device.within_one_share": "has {value} of the device's pixels within one level, {bound}",
+    "device.golden_share": "gives {value} of its golden values on the device, {bound}",
+    "reference.gain_db": "is {value} better than what it is held against, {bound}",
+    "stable": "was timed on an unsteady device: {value}, {bound}",
     "device.rms_levels": "differs by {value} RMS between device and host, {bound}",
     "seams": "shows its tiles by {value} at the seams, {bound}",
     "seams.halo_short_px": "overlaps its tiles by {value} too little, {bound}",

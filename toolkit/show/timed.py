@@ -11,7 +11,7 @@ from toolkit.latency import SpeedUp, Summary, speed_ups, summary
 from toolkit.show.bench_text import stated_words
 from toolkit.show.latency_charts import Charts, charts
 from toolkit.show.rows import number, percent
-from toolkit.show.validation_rows import share_text
+from toolkit.show.verdict_words import share_text
 
 MOMENT = "at_s"  # when a reading was taken: no reading itself
 Reading = tuple[str, str, str, str]  # what, before, during, after

@@ -19,18 +19,16 @@ from toolkit.show.validation_rows import (
     FileView,
     StageView,
     answers,
-    failure_sentence,
     failures,
     file_views,
     headline,
     how_far,
     interval_text,
     measured_nowhere,
-    share_text,
     stage_view,
     title,
-    value_text,
 )
+from toolkit.show.verdict_words import failure_sentence, share_text, value_text
 from toolkit.validation import Comparison, Stage, Validation
 
 MAX_CROP_BYTES = 6 << 20  # of pictures as they stand in the page; the rest is left out, and said

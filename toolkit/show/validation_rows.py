@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolkit.report import Verdict
-from toolkit.show.rows import bound, number, quantity, sentence
+from toolkit.show.rows import bound, number
+from toolkit.show.verdict_words import gate_sentence
 from toolkit.validation import Comparison, Stage, StageName, Validation
 
 FAILED_EXIT_CODE = 4  # `errors.GateFailed`
@@ -19,12 +20,17 @@ STAGE_MEANING: Mapping[StageName, str] = {
     "device": "the device against this host, same file",
 }
 DROP = "psnr_drop_db"
+TAKE_TIMES = "`edgesr bench BUNDLE --device URL --out times.json`, then `--bench times.json`"
 # What a gate needs before it is held, by the start of its name; the first that fits is said.
 HOW_TO_MEASURE = (
     ("device.", "name a device: `--device URL`"),
-    ("stable", "take times first: `edgesr bench BUNDLE --device URL`"),
-    ("latency_", "take times first: `edgesr bench BUNDLE --device URL`"),
+    ("stable", f"take times first: {TAKE_TIMES}"),
+    ("latency_", f"take times first: {TAKE_TIMES}"),
 )
+# gates that say nothing of the picture, so a file may be as good as float though they failed
+NOT_OF_THE_PICTURE = ("stable", "latency_", "coverage", "int8_macs_share")
+# gates without which the drops themselves prove nothing
+GROUNDS = ("reference.", "pairs", "protocol", "digest", "report", "baseline_precision")
 # gates that every validation is asked for; those without a verdict were not measured
 ASKED = ("device.psnr_drop_db.mean", "device.psnr_drop_db.worst", "stable", "latency_p90_ms")
 
@@ -126,17 +132,6 @@ def failures(validation: Validation) -> list[Verdict]:
     return sorted(failed, key=lambda verdict: not is_drop(verdict))
 
 
-def gate_sentence(verdict: Verdict) -> str:
-    """One verdict as a sentence; a share is not rounded up over the limit that it missed."""
-    return sentence(verdict).replace(quantity(verdict), value_text(verdict), 1)
-
-
-def failure_sentence(verdict: Verdict) -> str:
-    """What failed with value, limit and what the note adds, without a full stop."""
-    said = gate_sentence(verdict)
-    return f"{said} ({verdict.note})" if verdict.note and verdict.note not in said else said
-
-
 def title(validation: Validation) -> str:
     """What was validated, in the words of the recipe where there is one."""
     if validation.recipe and validation.target:
@@ -170,13 +165,14 @@ def answers(validation: Validation) -> tuple[Answer, ...]:
 
 
 def as_good(validation: Validation, views: Sequence[FileView]) -> Answer:
-    """Whether every budget of dB was kept; the file that loses most where it was."""
+    """Whether the INT8 files kept every gate of the picture; the one that loses most where so."""
     question = "As good as float?"
     held = [v for v in validation.verdicts if is_drop(v)]
-    failed = [v for v in held if not v.passed]
-    if failed:
-        return Answer(question=question, answer=f"No: {gate_sentence(failed[0])}", good=False)
-    view = max(views, key=lambda v: how_far(v.headline.mean_db))
+    shipped = shipping(views)
+    if failed := _against(validation, {view.file for view in shipped}):
+        word = "Not shown" if failed[0].gate.startswith(GROUNDS) else "No"
+        return Answer(question=question, answer=f"{word}: {gate_sentence(failed[0])}", good=False)
+    view = max(shipped, key=lambda v: how_far(v.headline.mean_db))
     stage = view.headline
     verb = "gains" if is_gain(stage.mean_db) else "loses"
     lost = f"{view.file} {verb} {number(abs(stage.mean_db), 3)} dB on average"
@@ -188,9 +184,22 @@ def as_good(validation: Validation, views: Sequence[FileView]) -> Answer:
     return Answer(question=question, answer=f"Yes: {lost}{limit} ({interval})", good=True)
 
 
+def shipping(views: Sequence[FileView]) -> Sequence[FileView]:
+    """The INT8 files, which go to the device; all files where none is INT8."""
+    int8 = [v for v in views if any(stage.name == "quantization" for stage in v.stages)]
+    # an INT8 file without a float file of its own runtime is held against the network alone
+    return int8 or [v for v in views if v.headline.name == "total"] or views
+
+
+def _against(validation: Validation, shipped: Container[str]) -> list[Verdict]:
+    """Failed gates of the picture: those of files that ship first, and of them the drops."""
+    failed = [v for v in failures(validation) if not v.gate.startswith(NOT_OF_THE_PICTURE)]
+    return sorted(failed, key=lambda v: (v.file not in shipped, not is_drop(v)))
+
+
 def worst_picture(views: Sequence[FileView]) -> Answer:
-    """The picture that loses most over all files."""
-    view = max(views, key=lambda v: how_far(v.headline.worst.drop_db))
+    """The picture that loses most over the files that ship."""
+    view = max(shipping(views), key=lambda v: how_far(v.headline.worst.drop_db))
     worst = view.headline.worst
     verb = "gained" if is_gain(worst.drop_db) else "lost"
     loss = f"{number(abs(worst.drop_db), 3)} dB {verb} by {view.file}"
@@ -274,23 +283,3 @@ def how_to_measure(gate: str) -> str:
 def interval_text(stage: Stage) -> str:
     """The interval of the mean, such as `0.051 to 0.070 dB`."""
     return f"{number(stage.interval.low, 3)} to {number(stage.interval.high, 3)} dB"
-
-
-def share_text(share: float) -> str:
-    """A share from 0 to 1 as a percentage, never rounded up: 99.99 % is not all."""
-    if math.isnan(share):
-        return "NaN"
-    if share == 1:
-        return "100 %"
-    return f"{math.floor(share * 1e4) / 100:.2f} %"
-
-
-def value_text(verdict: Verdict) -> str:
-    """A gate's value with its unit."""
-    return share_text(verdict.value) if verdict.gate.endswith("_one_share") else quantity(verdict)
-
-
-def held_text(verdict: Verdict) -> str:
-    """A gate's value beside its limit, for a line of its own."""
-    value = value_text(verdict)
-    return value if value == "none" else f"{value}, {bound(verdict)}"

@@ -12,15 +12,13 @@ from toolkit.show.validation_rows import (
     StageView,
     answers,
     checks,
-    failure_sentence,
     failures,
     file_views,
     headline,
-    held_text,
     measured_nowhere,
-    share_text,
     stage_view,
 )
+from toolkit.show.verdict_words import failure_sentence, held_text, share_text
 from toolkit.validation import Validation
 
 QUESTION_WIDTH = 21

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from toolkit.benchmark import Benchmark
 from toolkit.contracts import LinkOptions, Progress
 from toolkit.validation import Budget, StageName
 
@@ -36,6 +37,7 @@ class Asked:
     link: LinkOptions = field(default_factory=LinkOptions)
     wait_s: float = 0.0  # for a device that is measuring something else
     budgets: Mapping[StageName, Budget] = field(default_factory=dict)  # over the default ones
+    timed: Benchmark | None = None  # times of these very files, taken before
     images: int | None = None  # only the first ones of the set
     threads: int = 2
     crops: int = 6  # how many of the worst windows are kept

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from toolkit.contracts import Artefact, Precision
 from toolkit.errors import UserError
-from toolkit.model.contract import DType, ImageContract, IoContract, Layout, TensorSpec
+from toolkit.model.contract import Color, DType, ImageContract, IoContract, Layout, TensorSpec
 
 LIMIT_BYTES = 512 << 20  # networks for devices take a few MB
 CHANNELS = (1, 3)
@@ -86,6 +86,20 @@ def ends_of(path: Path) -> Ends:
     """What a bare file says of itself. Raises UserError, SecurityError."""
     check_kind(path)
     return {".onnx": _onnx_ends, ".tflite": _tflite_ends, ".xml": _ir_ends}[path.suffix](path)
+
+
+def check_color(path: Path, color: Color | None) -> None:
+    """Raise UserError where a float network takes other channels than `color` has."""
+    shape = ends_of(path).input.shape
+    channels = next((s for s in shape[1:] if s in CHANNELS), None) if len(shape) == 4 else None
+    stated = 1 if color == "luma" else 3
+    if color is not None and channels not in (None, stated):
+        raise UserError(
+            f"`{path.name}` takes {channels} channel{'s' if channels == 3 else ''}, "
+            f"`--color {color}` has {stated}",
+            where=str(path),
+            hint="--color luma" if channels == 1 else "--color rgb, or --color bgr",
+        )
 
 
 def check_kind(path: Path) -> None:

@@ -22,6 +22,11 @@ USUAL_RMS_LEVELS = 1.5
 MOST_ALLOWANCE = 4.0  # beyond 6 levels RMS nothing excuses a white that is no white
 BORDER_FACTOR = 2.0  # the border may differ this much more than what is inside
 BORDER_LEVELS = 1.0  # and by rounding in any case
+# Rounding and conversion only add error: against HR they may gain hundredths of a dB by chance,
+# and training for INT8 a few tenths. A file that gains more is another network than its reference,
+# or its reference is fed wrongly, and then no drop beside it says anything. Bicubic is no such
+# judge: networks trained with a GAN lie below it in PSNR, so that stays a warning (`sanity`).
+MOST_GAIN_DB = 1.0
 BETTER_DB = 0.05  # a file gains this much by training, or beside a reference that is not its own
 DEVICE_WITHIN_ONE = 0.995  # as golden vectors: INT8 kernels may round single products otherwise
 DEVICE_RMS_LEVELS = 0.5  # noise of one level everywhere is 0.8
@@ -74,6 +79,17 @@ def picture_verdicts(stage: Stage, chart_wraps: int) -> list[Verdict]:
         at_most("borders", stage.file, border, limit, "levels", note),
         at_most("clip", stage.file, wraps, 0, "values", "bright turned dark, or dark bright"),
     ]
+
+
+def gain_verdict(stage: Stage) -> Verdict:
+    """That a file is not so much better than its reference that it cannot be made from it."""
+    drop_db = stage.mean_db
+    gain_db = 0.0 if drop_db >= 0 else -drop_db  # NaN stays NaN, and fails
+    note = f"against {stage.against}"
+    if not gain_db <= MOST_GAIN_DB:
+        note += ": no conversion gains that; the file was made from another network, or the "
+        note += "reference is fed wrongly"
+    return at_most("reference.gain_db", stage.file, gain_db, MOST_GAIN_DB, "dB", note)
 
 
 def reference_warnings(stages: Sequence[Stage]) -> list[str]:

@@ -12,7 +12,7 @@ from toolkit.digest import sha256_file
 from toolkit.errors import UserError, raise_all
 from toolkit.model.contract import Color
 from toolkit.validate.asked import DEFAULT_BUDGETS, Asked
-from toolkit.validate.bare import bare_artefact, check_scale, ends_of
+from toolkit.validate.bare import bare_artefact, check_color, check_scale, ends_of
 from toolkit.validate.float_network import float_network
 from toolkit.validation import Budget, StageName
 
@@ -104,6 +104,7 @@ def bare_subject(
             where=str(file),
             hint="--reference net.onnx: the float network that it was made from",
         )
+    check_color(source, color)
     given = float_network(source, work, scale=scale, color=color, white=white)
     artefact = bare_artefact(file, given.artefact.contract.image)
     check_scale(artefact)

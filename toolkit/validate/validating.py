@@ -38,6 +38,7 @@ from toolkit.validate.picture_checks import (
     conversion_verdicts,
     device_verdicts,
     final_stage,
+    gain_verdict,
     picture_verdicts,
     reference_warnings,
 )
@@ -52,6 +53,7 @@ from toolkit.validate.subject import (
     pairings,
     recipe_limits,
 )
+from toolkit.validate.times import time_verdicts
 from toolkit.validation import Stage, Validation
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ def _validated(subject: Subject, asked: Asked, show: Show) -> Validated:
             *_origin_verdicts(subject, asked, pictures, files, found),
             *fed,
             *_file_verdicts(subject, files, stages, found.levels, known),
+            *_time_verdicts(subject, asked),
         ]
         device = board.device if board else None
     notes = (*missing, *doubts, *reference_warnings(stages))
@@ -129,8 +132,7 @@ def _board(stack: ExitStack, subject: Subject, asked: Asked) -> Board | None:
     from toolkit.measure.board import open_board, runtime_of
 
     board = stack.enter_context(open_board(asked.device, options=asked.link, wait_s=asked.wait_s))
-    for artefact in subject.artefacts:
-        board.require(runtime_of(artefact))
+    board.require(*(runtime_of(artefact) for artefact in subject.artefacts))
     return board
 
 
@@ -218,6 +220,15 @@ def _file_verdicts(
     return found
 
 
+def _time_verdicts(subject: Subject, asked: Asked) -> list[Verdict]:
+    names = [artefact.path.name for artefact in subject.artefacts]
+    return [
+        verdict
+        for name in names
+        for verdict in time_verdicts(asked.timed, name, recipe_limits(subject.bundle, name))
+    ]
+
+
 def _look_verdicts(
     files: Mapping[str, OpenFile], stage: Stage | None, levels: Mapping[str, Counts]
 ) -> list[Verdict]:
@@ -228,6 +239,7 @@ def _look_verdicts(
     own = charts_for(file)
     drawn, wanted = own.drawn(file), own.drawn(reference)
     return [
+        gain_verdict(stage),
         *picture_verdicts(stage, chart_wraps(drawn, wanted)),
         *([gap_verdict(file.name, levels[file.name], levels[reference.name])] if levels else []),
         *chart_verdicts(stage.file, own, drawn, wanted, allowance(stage)),
