@@ -309,6 +309,7 @@ def test_times_without_a_limit_say_what_they_are_worth():
     assert said(shaky) == "times were taken and are UNSTABLE: it drifts"
     assert said(calm) == "times were taken, but no limit is set on them"
     assert said(replace(shaky, file=FLOAT)) == "this file was not timed"
+    assert said(replace(calm, samples_ns=())).endswith("for its numbers only, nothing was timed")
 
 
 def test_only_files_have_gates_to_skip():

@@ -146,6 +146,8 @@ def _skipped(
 def _not_gated(benchmark: Benchmark, file: str) -> str:
     """Why times have no verdict here: `edgesr run` and `edgesr bench` hold their limits."""
     own = [timing for timing in benchmark.files if timing.file == file]
+    if own and not any(timing.samples_ns or timing.stated_ms for timing in own):
+        return "the device ran this file for its numbers only, nothing was timed"
     unsure = [reason for timing in own for reason in timing.stability.reasons]
     if unsure:
         return f"times were taken and are UNSTABLE: {'; '.join(unsure)}"

@@ -90,10 +90,12 @@ def ends_of(path: Path) -> Ends:
 
 def check_color(path: Path, color: Color | None) -> None:
     """Raise UserError where a float network takes other channels than `color` has."""
+    if color is None:
+        return
     shape = ends_of(path).input.shape
     channels = next((s for s in shape[1:] if s in CHANNELS), None) if len(shape) == 4 else None
     stated = 1 if color == "luma" else 3
-    if color is not None and channels not in (None, stated):
+    if channels not in (None, stated):
         raise UserError(
             f"`{path.name}` takes {channels} channel{'s' if channels == 3 else ''}, "
             f"`--color {color}` has {stated}",
