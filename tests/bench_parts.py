@@ -20,6 +20,7 @@ from toolkit.benchmark import (
 )
 from toolkit.bundle.manifest import Golden
 from toolkit.contracts import Artefact
+from toolkit.measure.board import Board
 from toolkit.measure.probe import Probe
 from toolkit.model.contract import ImageContract, IoContract, TensorSpec
 
@@ -126,6 +127,10 @@ class ScriptedBoard:
         )
         self.jobs: list[Mapping[str, Any]] = []
         self._answers = answers
+
+    def require(self, *runtimes: str) -> None:
+        """As a real board does."""
+        Board.require(self, *runtimes)  # type: ignore[arg-type]
 
     def execute(
         self, job: Mapping[str, Any], files: Mapping[str, Path], *, timeout_s: float

@@ -146,3 +146,25 @@ def test_a_result_says_what_it_lacks(tmp_path):
     path.write_text(without("protocol"))
     with pytest.raises(UserError, match=r"it lacks `benchmark\.protocol`"):
         read(path)
+
+
+def test_the_newest_result_that_can_be_compared_is_taken(tmp_path):
+    bundle, digests = tmp_path / "pi", {"tiny.int8.onnx": "a" * 64}
+    wanted = store(taken(), bundle)
+    other = replace(taken().device, identity="f" * 16, name="another board")
+    store(replace(taken(at="2026-11-21T15:00:01Z"), device=other), bundle)
+    timeless = result(timing((), digest="a" * 64), taken_at="2026-11-21T15:00:02Z")
+    emulated = store(timeless, bundle)
+    damaged = emulated.with_name("20261121T150003Z-x.json")
+    damaged.write_text("{")
+    said: list[str] = []
+    found, path = newest(bundle, digests, device=taken().device, say=said.append)
+    assert (found, path) == (taken(), wanted)
+    (line,) = said
+    assert line.startswith(f"warning: {damaged} is left out: this is no result")
+    wanted.unlink()
+    with pytest.raises(UserError, match=r"no result can be taken; the newest: .*has no times"):
+        newest(bundle, digests, device=taken().device)
+    emulated.unlink()
+    with pytest.raises(UserError, match="another device, another board, not Raspberry Pi 5"):
+        newest(bundle, digests, device=taken().device)

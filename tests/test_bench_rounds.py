@@ -375,3 +375,23 @@ SHAKY = Stability(is_stable=False, reasons=("a reason",))
 def test_the_exit_code_says_what_is_wrong(files, require_stable, code):
     found = result(*(timing(noisy_rounds(), **changed) for changed in files))
     assert exit_code(found, require_stable=require_stable) == code
+
+
+def test_every_missing_runtime_is_named_at_once_with_one_line_that_installs_them(tmp_path):
+    board = ScriptedBoard()
+    board.probe = replace(board.probe, packages={"numpy": "2.4.6"})
+    with pytest.raises(EnvironmentFailure) as caught:
+        measured(board, tmp_path, names=("a.int8.onnx", "a.int8.tflite", "b.onnx"))
+    assert caught.value.problem == (
+        "the device lacks a package for onnxruntime and a package for litert"
+    )
+    assert "pip install numpy onnxruntime ai-edge-litert`" in caught.value.hint
+    assert board.jobs == []
+
+
+def test_a_runtime_that_one_file_lacks_is_said_with_the_line_that_installs_it(tmp_path):
+    said: list[str] = []
+    result = measured(ScriptedBoard(), tmp_path, names=("a.onnx", "a.tflite"), said=said)
+    assert result.files[0].samples_ns
+    assert "the device lacks a package for litert; on the device: " in said[0]
+    assert "pip install numpy onnxruntime ai-edge-litert`" in said[0]

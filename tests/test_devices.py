@@ -12,6 +12,7 @@ from toolkit.cli import main
 from toolkit.commands.devices import devices_text
 from toolkit.contracts import LinkOptions
 from toolkit.errors import EnvironmentFailure
+from toolkit.measure.board import open_board
 from toolkit.measure.lock import Holder
 from toolkit.measure.survey import Seen, survey, unnamed
 
@@ -69,7 +70,7 @@ def test_json(capsys):
         (["lokal:"], "no `lokal` in links"),
         (["camera"], "`camera` is no device"),
         (["local:there"], "`local:` takes no address"),
-        (["prepare"], "needs no preparation"),
+        (["prepare"], "edgesr devices prepare emulated:aarch64"),
         (["prepare", "ssh://pi@camera"], "needs no preparation"),
     ],
 )
@@ -89,13 +90,38 @@ def test_the_text_fits_eighty_columns(seen):
         replace(seen, url="adb:39281FDJG0043X", found=bare),
     ]
     text = devices_text(all_of_them, width=80)
-    assert all(len(line) <= 80 for line in text.splitlines())
+    assert all(len(line) <= 80 for line in text.splitlines() if "pip install" not in line)
     assert "busy: ann@desk (process 7) for 66 min" in " ".join(text.split())
     assert "unreachable: the device did not answer within 10 s" in " ".join(text.split())
-    assert (
-        "no runtime: the device lacks numpy and any of onnxruntime, openvino, litert"
-        in " ".join(text.split())
-    )
+    words = " ".join(text.split())
+    assert "no runtime; free space unknown lacks numpy and a package for onnxruntime and" in words
+
+
+def test_what_is_missing_comes_with_the_line_that_installs_it(seen):
+    lacking = {k: v for k, v in seen.found.packages.items() if "litert" not in k and "tfl" not in k}
+    one = replace(seen, found=replace(seen.found, packages=lacking))
+    line = "pip install numpy onnxruntime openvino ai-edge-litert` (edgesr looks there first)"
+    (told,) = [row for row in devices_text([one], width=80).splitlines() if "pip install" in row]
+    assert line in told and "/venv/bin/" in told
+    assert "lacks a package for litert" in devices_text([one], width=80)
+    value = one.as_json()
+    assert value["missing"] == ["a package for litert"] and line in value["hint"]
+    whole = dict.fromkeys((*seen.found.packages, "onnxruntime", "openvino", "tflite-runtime"), "1")
+    fine = replace(seen, found=replace(seen.found, packages={"numpy": "2", **whole}))
+    assert fine.as_json()["hint"] is None and "lacks" not in devices_text([fine], width=80)
+
+
+def test_a_processor_that_names_the_device_is_named_once(seen):
+    device = replace(seen.found.device, name="AMD EPYC", cpu="AMD EPYC", cores=2)
+    text = devices_text([replace(seen, found=replace(seen.found, device=device))], width=100)
+    assert text.count("AMD EPYC") == 1 and "2 cores" in text
+
+
+def test_cleaning_a_busy_device_says_that_it_is_busy(capsys):
+    with open_board("local:"):
+        assert main(["devices", "local:", "--clean"]) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("local:  busy: ") and "has held it for" in err
 
 
 def test_clean_of_this_machine(place, capsys):

@@ -20,7 +20,7 @@ EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EPILOG = """\
 exit codes: 0 done   1 bug   2 recipe, network or picture   3 this machine   4 gate failed
-            5 tampering   130 interrupted (run again to resume)
+            5 tampering   130 interrupted (`run` resumes)
 
 example:    edgesr run recipes/jetson.yaml
 """
@@ -42,17 +42,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         failure = EnvironmentFailure(
             problem.strerror or str(problem),
             where=str(problem.filename or ""),
-            hint="look at free space and permissions; finished steps are kept, run again",
+            hint=f"look at free space and permissions{_KEPT * _resumes(arguments)}",
         )
         print(failure, file=sys.stderr)  # noqa: T201
         return failure.exit_code
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to resume", file=sys.stderr)  # noqa: T201
+        told = "interrupted: run the same command again to resume"
+        print(told if _resumes(arguments) else "interrupted", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED
     except Exception:  # the one place: anything else is a bug of ours
         traceback.print_exc()
         print("\nthis is a bug in edgesr; please report the lines above", file=sys.stderr)  # noqa: T201
         return EXIT_BUG
+
+
+_KEPT = "; finished steps are kept, run again"
+
+
+def _resumes(arguments: argparse.Namespace) -> bool:
+    """Whether this command keeps what it finished: a measurement is taken whole or not at all."""
+    return str(arguments.command) == "run"
 
 
 def _handler(command: str) -> Handler:

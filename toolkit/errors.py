@@ -46,6 +46,10 @@ class LinkLost(EnvironmentFailure):
     """A device stopped answering in the middle; trying again may work."""
 
 
+class DeviceBusy(EnvironmentFailure):
+    """Somebody else is at work on a device; waiting may help."""
+
+
 class GateFailed(ToolkitError):
     """Everything worked; the result is not good enough."""
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from toolkit.benchmark import Benchmark, TimingProtocol
 from toolkit.commands.reading import refuse_unwritable
@@ -18,6 +18,8 @@ from toolkit.errors import ToolkitError, UserError, raise_all
 if TYPE_CHECKING:
     from toolkit.bundle.manifest import Golden
     from toolkit.contracts import Artefact
+
+    Asked: TypeAlias = tuple[str, str, tuple[Artefact, ...], tuple[Golden, ...]]
 
 EXIT_DEVICE, EXIT_GATE = 3, 4
 BARE_SUFFIXES = (".onnx", ".tflite", ".xml")
@@ -29,13 +31,14 @@ def run(arguments: argparse.Namespace) -> int:
     from toolkit.contracts import LinkOptions
     from toolkit.measure.board import open_board
     from toolkit.measure.engine import pull_engines
-    from toolkit.measure.results import results_folder, store, write
+    from toolkit.measure.results import measured_in, results_folder, store, write
     from toolkit.measure.rounds import bench
 
     protocol = _protocol(arguments)
-    subject = arguments.bundle
-    bundle, target, artefacts, golden = _read(subject, arguments.file)
-    refuse_unwritable([arguments.out or results_folder(subject) / "result.json"])
+    bundle, target, artefacts, golden = _read(arguments.bundle, arguments.file)
+    subject = measured_in(arguments.bundle)
+    folder = results_folder(subject)
+    refuse_unwritable([arguments.out or (folder / "result.json" if folder.exists() else folder)])
     options = LinkOptions(accept_new_host=arguments.accept_new_host)
     with open_board(arguments.device, options=options, wait_s=arguments.wait, say=_say) as board:
         result = bench(
@@ -53,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             write(result, arguments.out)
         for engine in pull_engines(board, result, subject):
             _say(f"engine: {engine}")
-    _show(result, place, as_json=arguments.json)
+    _show(result, place, _remarks(result), as_json=arguments.json)
     return exit_code(result, require_stable=arguments.require_stable)
 
 
@@ -73,7 +76,17 @@ def _say(line: str) -> None:
     print(f"  {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _show(result: Benchmark, place: Path, *, as_json: bool) -> None:
+def _remarks(result: Benchmark) -> tuple[str, ...]:
+    """What these times do not say of the target; nothing for a target that does not ship."""
+    from toolkit.measure.remarks import machine_remarks
+    from toolkit.spec.read_target import read_target, target_names
+
+    if result.target not in target_names():
+        return ()
+    return machine_remarks(result.device, read_target(result.target))
+
+
+def _show(result: Benchmark, place: Path, remarks: Sequence[str], *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from toolkit.latency import speed_ups, summary
@@ -83,6 +96,7 @@ def _show(result: Benchmark, place: Path, *, as_json: bool) -> None:
         summaries = {timing.file: summary(timing) for timing in result.files}
         value = {
             "result": str(place),
+            "remarks": list(remarks),
             "summary": {name: s and asdict(s) for name, s in summaries.items()},
             "speed_up": [asdict(one) for one in speed_ups(result.files)],
             "benchmark": result.as_json(),
@@ -91,7 +105,8 @@ def _show(result: Benchmark, place: Path, *, as_json: bool) -> None:
         return
     width = min(WIDEST, max(NARROWEST, shutil.get_terminal_size((100, 24)).columns))
     colour = sys.stdout.isatty()
-    print(bench_text(result, width=width, colour=colour, place=place), end="")  # noqa: T201
+    text = bench_text(result, width=width, colour=colour, place=place, remarks=remarks)
+    print(text, end="")  # noqa: T201
 
 
 def _protocol(arguments: argparse.Namespace) -> TimingProtocol:
@@ -131,14 +146,12 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def _read(
-    subject: Path, names: Sequence[str] | None
-) -> tuple[str, str, tuple[Artefact, ...], tuple[Golden, ...]]:
+def _read(subject: Path, names: Sequence[str] | None) -> Asked:
     """Name, target, files and golden vectors of a bundle or of a bare file, which has none."""
     if subject.is_file() and subject.suffix in BARE_SUFFIXES:
         if names:
             raise UserError("`--file` chooses among a bundle's files", where=str(subject))
-        return subject.name, "", (_bare(subject),), ()
+        return _in_bundle(subject) or (subject.name, "", (_bare(subject),), ())
     if not subject.is_dir():
         raise UserError(
             "this is no file that can be timed" if subject.exists() else "nothing is there",
@@ -150,6 +163,17 @@ def _read(
     bundle = read_bundle(subject)
     name = f"{bundle.recipe}/{bundle.target}"
     return name, bundle.target, _chosen(bundle.artefacts, names), bundle.golden
+
+
+def _in_bundle(file: Path) -> Asked | None:
+    """One file of the bundle around it, with its golden vectors; None where it is of none."""
+    from toolkit.bundle.manifest import read_bundle
+    from toolkit.measure.results import measured_in
+
+    folder = measured_in(file)
+    if folder == file or file.name not in {a.path.name for a in read_bundle(folder).artefacts}:
+        return None
+    return _read(folder, [file.name])
 
 
 def _chosen(artefacts: Sequence[Artefact], names: Sequence[str] | None) -> tuple[Artefact, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
-    from toolkit.benchmark import Benchmark
+    from toolkit.benchmark import Benchmark, Device
 
 EXIT_GATE = 4
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from toolkit.show.bench_text import comparison_text
 
     limit = limit_percent(arguments.limit)
-    (before, old), (after, new) = _read(arguments.before), _read(arguments.after)
+    (before, old), (after, new) = _both(arguments.before, arguments.after)
     compared = compare(before, after, limit_percent=limit)
     alone = unpaired(before, after, compared)
     if arguments.json:
@@ -62,7 +62,16 @@ def limit_percent(text: str) -> float:
     return limit
 
 
-def _read(path: Path) -> tuple[Benchmark, Path]:
+def _both(before: Path, after: Path) -> tuple[tuple[Benchmark, Path], tuple[Benchmark, Path]]:
+    """Two results; of a bundle the newest that is of the other's device."""
+    if before.is_dir() and not after.is_dir():
+        new = _read(after, None)
+        return _read(before, new[0].device), new
+    old = _read(before, None)
+    return old, _read(after, old[0].device)
+
+
+def _read(path: Path, device: Device | None) -> tuple[Benchmark, Path]:
     """A result file, or the newest result of a bundle as it is now."""
     from toolkit.measure.results import newest, read
 
@@ -71,5 +80,9 @@ def _read(path: Path) -> tuple[Benchmark, Path]:
     from toolkit.bundle.manifest import read_bundle
     from toolkit.measure.subject import file_digest
 
-    bundle = read_bundle(path)
-    return newest(path, {a.path.name: file_digest(a.path) for a in bundle.artefacts})
+    digests = {a.path.name: file_digest(a.path) for a in read_bundle(path).artefacts}
+    return newest(path, digests, device=device, say=_say)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201

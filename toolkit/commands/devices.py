@@ -55,6 +55,7 @@ def devices_text(seen: Sequence[Seen], *, width: int) -> str:
         lines += _wrapped(f"{one.url:<{longest}}  {one.state}", width)
         if one.found is not None:
             lines += [line for text in _facts(one) for line in _wrapped(INDENT + text, width)]
+            lines += [INDENT + one.hint] if one.hint else []  # whole: it is there to be copied
     return "\n".join([*lines, ""])
 
 
@@ -63,24 +64,17 @@ def _facts(one: Seen) -> list[str]:
     assert found is not None
     device = found.device
     free = "free space unknown" if found.free_mb is None else f"{_size(found.free_mb)} free"
-    runtimes = ", ".join(one.runtimes) or _why_none(one)
-    return [
-        f"{device.name}, {device.machine}, {device.cores} x {device.cpu}, "
+    cores = f"{device.cores} x {device.cpu}"
+    if device.cpu == device.name:
+        cores = f"{device.cores} core{'s' * (device.cores != 1)}"
+    facts = [
+        f"{device.name}, {device.machine}, {cores}, "
         f"{_size(device.memory_mb)} memory, {device.system}",
-        f"{runtimes}; {free}",
+        f"{', '.join(one.runtimes) or 'no runtime'}; {free}",
     ]
-
-
-def _why_none(one: Seen) -> str:
-    from toolkit.measure.board import RUNTIMES, missing_for
-
-    assert one.found is not None
-    any_of_them = f"any of {', '.join(RUNTIMES)}"
-    missing = [
-        any_of_them if word.startswith("a package for") else word
-        for word in missing_for(one.found, next(iter(RUNTIMES)))
-    ]
-    return f"no runtime: the device lacks {' and '.join(missing)}"
+    if one.missing:
+        facts.append(f"lacks {' and '.join(one.missing)}")
+    return facts
 
 
 def _size(megabytes: float) -> str:
@@ -100,7 +94,11 @@ def _width() -> int:
 def _prepare(urls: Sequence[str]) -> int:
     from toolkit.measure.emulated_root import prepare
 
-    for url in urls or [""]:
+    if not urls:
+        raise UserError(
+            "`prepare` needs the device's URL", hint="edgesr devices prepare emulated:aarch64"
+        )
+    for url in urls:
         link, _, machine = url.partition(":")
         if link != "emulated" or not machine:
             raise UserError(

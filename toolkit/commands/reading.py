@@ -55,14 +55,27 @@ def wait_s_of(arguments: argparse.Namespace) -> float:
 
 
 def refuse_unwritable(files: Sequence[Path | None]) -> None:
-    """Raises for each file that could not be written after the work: a folder, or no rights."""
+    """Raises for each file that could not be written after the work: a folder, or no rights.
+
+    One missing folder is made when the file is written; more than one, or one in the root of the
+    file system, is a slip of the pen.
+    """
     problems: list[ToolkitError] = []
     for file in files:
         if file is None:
             continue
-        near = next(folder for folder in file.absolute().parents if folder.exists())
+        folder = file.absolute().parent
+        near = next(place for place in (folder, *folder.parents) if place.exists())
         if file.is_dir():
             problems.append(UserError("this is a folder, a file is to be written", where=str(file)))
+        elif near.is_dir() and near != folder and (near != folder.parent or near == near.parent):
+            problems.append(
+                UserError(
+                    "there is no such folder",
+                    where=str(folder),
+                    hint=f"`mkdir -p {folder}` makes it",
+                )
+            )
         elif not (near.is_dir() and os.access(near, os.W_OK)):
             problems.append(
                 EnvironmentFailure(

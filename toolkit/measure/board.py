@@ -161,37 +161,56 @@ class Board:
             )
             return read_arrays(made, artefact.contract, tensors, self.url)
 
-    def require(self, runtime: str) -> None:
-        """Raises EnvironmentFailure where the device cannot run the runner with this runtime."""
-        missing = missing_for(self.probe, runtime)
+    def require(self, *runtimes: str) -> None:
+        """Raises EnvironmentFailure where the runner cannot run there with all these runtimes:
+        one, with everything that is missing and one line that installs it."""
+        missing = missing_for(self.probe, *runtimes)
         if missing:
             raise EnvironmentFailure(
                 f"the device lacks {' and '.join(missing)}",
                 where=self.url,
-                hint=_install(self.probe, runtime),
+                hint=install_hint(self.probe, *runtimes),
             )
 
 
-def missing_for(found: Probe, runtime: str) -> list[str]:
-    """What a device lacks to run files of a runtime, in words; empty: nothing."""
+def missing_for(found: Probe, *runtimes: str) -> list[str]:
+    """What a device lacks to run files of all these runtimes, in words; empty: nothing."""
     if not found.python:
         return ["Python 3.9 or later"]
     if found.python_version < OLDEST_PYTHON:
         version = ".".join(map(str, found.python_version))
         return [f"Python 3.9 or later (`{found.python}` is {version})"]
     missing = [] if "numpy" in found.packages else ["numpy"]
-    choices = RUNTIMES[runtime]
-    if not any(choice in found.packages for choice in choices):
-        missing.append(f"a package for {runtime}")
-    return missing
+    return missing + [f"a package for {name}" for name in _absent(found, runtimes)]
 
 
-def _install(found: Probe, runtime: str) -> str:
+def _absent(found: Probe, runtimes: Sequence[str]) -> list[str]:
+    """Those of the runtimes of which the device has no package, each once."""
+    return [
+        name
+        for name in dict.fromkeys(runtimes)
+        if not any(package in found.packages for package in RUNTIMES[name])
+    ]
+
+
+def install_hint(found: Probe, *runtimes: str) -> str:
+    """The line that installs what these runtimes need, for the device's own shell.
+
+    It names all of them, also what another Python has already: the environment it makes is the
+    one that is looked at first from then on.
+    """
     venv = f"{found.root}/venv"
+    packages = " ".join(["numpy", *(_package(found, name) for name in dict.fromkeys(runtimes))])
     return (
-        f"on the device: `python3 -m venv {venv} && {venv}/bin/pip install numpy "
-        f"{RUNTIMES[runtime][0]}` (edgesr looks there first), or set EDGESR_PYTHON"
+        f"on the device: `python3 -m venv {venv} && {venv}/bin/pip install {packages}` "
+        "(edgesr looks there first), or set EDGESR_PYTHON"
     )
+
+
+def _package(found: Probe, runtime: str) -> str:
+    """The distribution that is there, else the one to be installed."""
+    choices = RUNTIMES[runtime]
+    return next((choice for choice in choices if choice in found.packages), choices[0])
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from toolkit.contracts import Link
 from toolkit.digest import sha256_json
-from toolkit.errors import EnvironmentFailure, ToolkitError
+from toolkit.errors import DeviceBusy, EnvironmentFailure, ToolkitError
 from toolkit.measure.probe import ROOT
 from toolkit.measure.words import marked, plain
 
@@ -125,8 +125,8 @@ class Holder:
 def take(link: Link, *, wait_s: float, say: Say) -> Lock:
     """Lock a device, wait for it, or take over what a dead owner left.
 
-    Raises EnvironmentFailure naming the owner where it is still busy after `wait_s` seconds, or
-    where what a dead owner left cannot be removed.
+    Raises DeviceBusy naming the owner where it is still busy after `wait_s` seconds, and
+    EnvironmentFailure where what a dead owner left cannot be removed.
     """
     lock = Lock(token=secrets.token_hex(8))
     deadline = time.monotonic() + wait_s
@@ -220,8 +220,8 @@ def _try(link: Link, lock: Lock, stale: str) -> dict[str, str]:
     return values
 
 
-def _busy(url: str, holder: Holder) -> EnvironmentFailure:
-    return EnvironmentFailure(
+def _busy(url: str, holder: Holder) -> DeviceBusy:
+    return DeviceBusy(
         f"the device is busy: {holder.owner} has held it for {holder.age}",
         where=url,
         hint="`--wait SECONDS` waits for it; `edgesr devices` shows who is at work",

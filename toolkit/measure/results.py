@@ -7,8 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from toolkit.benchmark import Benchmark, FileTiming, benchmark
+from toolkit.benchmark import Benchmark, Device, FileTiming, benchmark
+from toolkit.bundle.manifest import MANIFEST, REPORT
 from toolkit.errors import UserError
+from toolkit.latency import all_samples
+from toolkit.measure.lock import Say
 from toolkit.measure.words import plain
 from toolkit.show.written import write_text
 
@@ -16,9 +19,19 @@ MOST_BYTES = 256 << 20  # an hour of samples of a fast file is some MB
 NAME_CHARACTERS = 60
 
 
+def measured_in(subject: Path) -> Path:
+    """The bundle's folder for a file that lies in one, else the file or folder itself."""
+    folder = subject.absolute().parent
+    is_inside = all((folder / name).is_file() for name in (MANIFEST, REPORT))
+    return folder if is_inside else subject
+
+
 def results_folder(subject: Path) -> Path:
-    """Where results of a bundle's folder or of a bare file go: beside it, with `.bench`."""
-    subject = subject.absolute()
+    """Where results of a bundle's folder or of a bare file go: beside it, with `.bench`.
+
+    Those of a file in a bundle are the bundle's: nothing is ever written into a bundle.
+    """
+    subject = measured_in(subject).absolute()
     return subject.with_name(f"{subject.name}.bench")
 
 
@@ -64,18 +77,30 @@ def read(path: Path) -> Benchmark:
 _HINT = "`edgesr bench BUNDLE --out FILE` writes one"
 
 
-def newest(bundle: Path, digests: Mapping[str, str]) -> tuple[Benchmark, Path]:
-    """The newest result of a bundle or a bare file whose every file is one of `digests`.
+def newest(
+    bundle: Path,
+    digests: Mapping[str, str],
+    *,
+    device: Device | None = None,
+    say: Say = lambda _line: None,
+) -> tuple[Benchmark, Path]:
+    """The newest result with times of a bundle or a bare file whose every file is of `digests`.
 
-    `digests` gives `file_digest` by file name. Raises UserError where there is no result, and
-    where all there are were taken of other bytes: they are the times of another network.
+    `digests` gives `file_digest` by file name; `device` is the one that it must be of. A file that
+    is no result is told to `say`, and left out. Raises UserError where there is no result, and
+    where all there are were taken of other bytes (they are the times of another network), on
+    another device, or without times.
     """
     folder = results_folder(bundle)
     found = sorted(folder.glob("*.json"), reverse=True) if folder.is_dir() else []
     refused: list[str] = []
     for path in found:
-        result = read(path)
-        others = other_bytes(result, digests)
+        try:
+            result = read(path)
+        except UserError as problem:
+            say(f"warning: {path} is left out: {problem.problem}")
+            continue
+        others = [*other_bytes(result, digests), *_unlike(result, device)]
         if not others:
             return result, path
         refused += [f"{path.name}: {'; '.join(others)}"] if not refused else []
@@ -83,10 +108,20 @@ def newest(bundle: Path, digests: Mapping[str, str]) -> tuple[Benchmark, Path]:
     if not refused:
         raise UserError("there is no result of a bench yet", where=str(folder), hint=hint)
     raise UserError(
-        f"no result is of these files; the newest is of others: {refused[0]}",
+        f"no result can be taken; the newest: {refused[0]}",
         where=str(folder),
         hint=f"{hint} as it is now",
     )
+
+
+def _unlike(result: Benchmark, device: Device | None) -> Sequence[str]:
+    """Why these times cannot be compared with those of a device."""
+    if not any(all_samples(timing) for timing in result.files):
+        return [f"it has no times ({plain(result.device.url, 100)})"]
+    if device is not None and device.identity != result.device.identity:
+        name, other = (plain(one.name or one.url, 100) for one in (device, result.device))
+        return [f"it is of another device, {other}, not {name}"]
+    return []
 
 
 def other_bytes(result: Benchmark, digests: Mapping[str, str]) -> Sequence[str]:

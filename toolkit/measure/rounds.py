@@ -17,6 +17,7 @@ from toolkit.contracts import Artefact
 from toolkit.errors import EnvironmentFailure, LinkLost, raise_all
 from toolkit.latency import all_samples, percentile_ms
 from toolkit.measure.asking import RUNNER, ask_numbers, ask_times, has_runner, tool_for
+from toolkit.measure.board import install_hint, missing_for, runtime_of
 from toolkit.measure.reading import Answer
 from toolkit.measure.stability import stability
 from toolkit.measure.subject import Subject, digest_of, subject_of
@@ -65,6 +66,7 @@ def bench(
             for a, is_own in zip(artefacts, _in_own_precision(artefacts), strict=True)
         ]
         tools = [tool_for(board, subject, tool) for subject in subjects]
+        _require_any(board, subjects, tools, say)
         timings = [
             _numbers(board, subject, protocol, who, failures)
             for subject, who in zip(subjects, tools, strict=True)
@@ -84,6 +86,21 @@ def bench(
         toolkit=__version__,
         taken_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+
+
+def _require_any(board: Board, subjects: Sequence[Subject], tools: Sequence[str], say: Say) -> None:
+    """Raises where no file can run, with every runtime that is missing; says so where some can."""
+    runtimes = [runtime_of(subject.artefact) for subject in subjects]
+    lacking = [
+        runtime
+        for runtime, who in zip(runtimes, tools, strict=True)
+        if who == RUNNER and missing_for(board.probe, runtime)
+    ]
+    if lacking and len(lacking) == len(subjects):
+        board.require(*lacking)
+    if lacking:
+        missing = " and ".join(missing_for(board.probe, *lacking))
+        say(f"the device lacks {missing}; {install_hint(board.probe, *runtimes)}")
 
 
 def _in_own_precision(artefacts: Sequence[Artefact]) -> list[bool]:

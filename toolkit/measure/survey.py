@@ -10,8 +10,8 @@ from typing import Any
 
 from toolkit import plugins
 from toolkit.contracts import Link, LinkOptions
-from toolkit.errors import EnvironmentFailure, ToolkitError, UserError
-from toolkit.measure.board import RUNTIMES, linked, missing_for
+from toolkit.errors import DeviceBusy, EnvironmentFailure, ToolkitError, UserError
+from toolkit.measure.board import RUNTIMES, install_hint, linked, missing_for
 from toolkit.measure.lock import CLEAN, LOCK_S, Holder, Say, holder_of, release, take
 from toolkit.measure.probe import ROOT, Probe, probe
 from toolkit.measure.words import plain
@@ -36,6 +36,8 @@ class Seen:
         """`free`, `busy: ...`, `unreachable: ...`, or `unusable: ...` for a URL that is none."""
         if isinstance(self.problem, UserError):
             return f"unusable: {self.problem.problem}"
+        if isinstance(self.problem, DeviceBusy):
+            return f"busy: {self.problem.problem.removeprefix('the device is busy: ')}"
         if self.problem is not None:
             return f"unreachable: {self.problem.problem}"
         if self.holder is not None and not self.holder.is_over:
@@ -56,6 +58,20 @@ class Seen:
             if package in packages
         ] + sorted(self.found.tools)
 
+    @property
+    def missing(self) -> list[str]:
+        """What the runner lacks there for one runtime or another, in words."""
+        return [] if self.found is None else missing_for(self.found, *RUNTIMES)
+
+    @property
+    def hint(self) -> str:
+        """What to do: about the problem, or the line that installs what is missing."""
+        if self.problem is not None:
+            return self.problem.hint
+        if self.found is None or not self.missing:
+            return ""
+        return install_hint(self.found, *RUNTIMES)
+
     def as_json(self) -> dict[str, Any]:
         """A JSON value."""
         found, problem = self.found, self.problem
@@ -70,8 +86,9 @@ class Seen:
             "tools": {} if found is None else dict(found.tools),
             "runtimes": self.runtimes,
             "holder": None if self.holder is None else asdict(self.holder),
+            "missing": self.missing,
             "problem": None if problem is None else problem.problem,
-            "hint": None if problem is None else problem.hint,
+            "hint": self.hint or None,
         }
 
 

@@ -76,6 +76,7 @@ def assemble(
         *warnings_of([made.reference, made.spine]),
         *lint_warnings,
         *tiling_warnings(converted),
+        *clock.warnings,
     ]
     report = build_report(
         recipe, target, evidence, walk.records, made.spine, images, warnings, run_key

@@ -48,16 +48,19 @@ def unreachable(recipe: Recipe, targets: Sequence[Target], reach: Reach) -> list
             continue
         try:
             with open_board(url, options=reach.options, wait_s=reach.wait_s) as board:
-                for backend in dict.fromkeys(build.backend for build in target.builds):
-                    _require(board, backend)
+                if runtimes := _runtimes(board, target):
+                    board.require(*runtimes)
         except ToolkitError as problem:
             problems.append(problem)
     return problems
 
 
-def _require(board: Board, backend: str) -> None:
+def _runtimes(board: Board, target: Target) -> list[str]:
+    """What the runner needs there: nothing for a backend whose vendor's program measures it."""
     from toolkit.measure.board import STAND_IN
 
-    if backend == "tensorrt" and "trtexec" in board.probe.tools:
-        return
-    board.require(STAND_IN.get(backend, backend))
+    return [
+        STAND_IN.get(build.backend, build.backend)
+        for build in target.builds
+        if not (build.backend == "tensorrt" and "trtexec" in board.probe.tools)
+    ]

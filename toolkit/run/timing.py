@@ -13,7 +13,7 @@ from toolkit.bundle.manifest import Golden
 from toolkit.latency import all_samples, percentile_ms
 from toolkit.report import Latency, Verdict
 from toolkit.run.measure import Samples, time_interleaved
-from toolkit.run.reach import Reach
+from toolkit.run.reach import HERE, Reach
 from toolkit.run.score import Scored
 from toolkit.spec.recipe import Measuring, Recipe
 from toolkit.spec.target import Target
@@ -29,6 +29,7 @@ class Timed:
     coverage: tuple[float | None, ...]
     verdicts: tuple[Verdict, ...] = ()  # of the golden vectors on the device
     benchmark: Benchmark | None = None  # None: taken on this host, without a device's conditions
+    warnings: tuple[str, ...] = ()
 
 
 UNTIMED = Timed(latencies=(), coverage=())
@@ -76,6 +77,7 @@ def time_on(
     """
     from toolkit.measure.board import open_board
     from toolkit.measure.engine import pull_engines
+    from toolkit.measure.remarks import engine_remarks, machine_remarks
     from toolkit.measure.rounds import bench
 
     measuring = recipe.measuring
@@ -96,6 +98,10 @@ def time_on(
         coverage=tuple(_coverage(one, target) for one in taken.files),
         verdicts=tuple(v for one in taken.files[: len(golden)] if (v := _golden_verdict(one))),
         benchmark=taken,
+        warnings=(
+            *(machine_remarks(taken.device, target) if url != HERE else ()),
+            *engine_remarks(taken),
+        ),
     )
 
 

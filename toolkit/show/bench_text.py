@@ -33,10 +33,18 @@ LABEL_WIDTH = 12
 SHADES = {"slower": RED, "faster": GREEN, "no difference seen": DIM, "not decided": YELLOW}
 
 
-def bench_text(benchmark: Benchmark, *, width: int, colour: bool, place: Path | None = None) -> str:
+def bench_text(
+    benchmark: Benchmark,
+    *,
+    width: int,
+    colour: bool,
+    place: Path | None = None,
+    remarks: Sequence[str] = (),
+) -> str:
     """The benchmark as lines of at most `width` columns (80 or more), ending in a newline.
 
-    `place` is the file that was written. Control characters in names are shown as escapes.
+    `place` is the file that was written, `remarks` are what its times do not say
+    of the target. Control characters in names are shown as escapes.
     """
     ratios = {one.file: one for one in speed_ups(benchmark.files)}
     blocks = [_verdict(benchmark, width, colour)]
@@ -44,6 +52,8 @@ def bench_text(benchmark: Benchmark, *, width: int, colour: bool, place: Path | 
         blocks.append([paint(line, DIM, colour) for line in _heads(width)])
     blocks += [_file(timing, ratios, width, colour) for timing in benchmark.files]
     blocks.append(_conditions(benchmark, width))
+    told = [part for remark in remarks for part in hung(f"warning: {remark}", "", width)]
+    blocks.append([paint(part, YELLOW, colour) for part in told])
     blocks.append([f"result: {printable(str(place))}"] if place else [])
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -138,7 +148,7 @@ def _facts(timing: FileTiming, ratio: SpeedUp | None) -> Iterator[tuple[str, str
     if timing.backend == "tensorrt" and timing.runtime.startswith("onnxruntime"):
         yield (
             "stand-in",
-            "ONNX Runtime ran it in TensorRT's place; an engine's time differs",
+            "no engine was built: ONNX Runtime ran it in TensorRT's place, with other times",
             YELLOW,
         )
     if timing.stated_ms:

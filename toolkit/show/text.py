@@ -178,6 +178,8 @@ def _conditions(report: Report, width: int) -> list[str]:
         lines.append("time: {} threads, {} x {} px in, ".format(*how) + f"{min(runs)} runs or more")
     if times:
         lines.append(f"speed-up: true float32 over file, p50, same runtime, {measured_on(report)}")
+    if len(report.ladder) > 1 and any(row.slowest for row in rung_rows(report)):
+        lines.append("speed of a rung: the runtime's fastest float mode over its slowest file, p50")
     lines += [f"UNSTABLE {who}: {why}" for who, why in unstable(report)]
     return [part for line in lines for part in hung(line, "", width)]
 

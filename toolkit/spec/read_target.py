@@ -79,6 +79,7 @@ def _target(path: Path, values: dict[str, Any]) -> Target:
         },
         limit_facts=facts,
         units=values["units"],
+        machine=values["machine"],
     )
 
 

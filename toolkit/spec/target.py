@@ -87,6 +87,7 @@ class Target:
     # by the name of a limit (`max_rank`) or operator (`Resize`, `Resize[mode=cubic]`)
     limit_facts: Mapping[str, LimitFact] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)  # backend -> unit that does the work
+    machine: str | None = None  # instruction set as `uname -m` says it; None: any
 
     def unit_of(self, backend: str) -> str:
         """The compute unit that must carry a backend's files, as runtimes call it."""

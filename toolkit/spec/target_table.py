@@ -196,6 +196,13 @@ TARGET = Table(
         Field(name="name", kind=NAME, help="The file's name without its ending."),
         Field(name="title", kind=Text(), help="Device and runtime in words."),
         Field(
+            name="machine",
+            kind=Text(choices=("x86_64", "aarch64", "armv7l")),
+            help="Instruction set of the device, as `uname -m` says it; times of another are not "
+            "the target's.",
+            default=None,
+        ),
+        Field(
             name="builds",
             kind=ListOf(item=BUILD, at_least=1),
             help="Files that the device gets, each with a backend and a scheme.",
