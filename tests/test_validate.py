@@ -96,7 +96,8 @@ def test_a_good_bundle_passes_and_every_stage_is_there(made):
     gates = {verdict.gate for verdict in validation.verdicts}
     assert gates >= {
         "protocol", "digest", "golden", "report", "reference.gain_db", "bias_levels",
-        "borders", "clip", "seams", "charts.white", "charts.pixel", "baseline_precision", "int8_macs_share",
+        "borders", "clip", "seams", "charts.white", "charts.pixel", "baseline_precision",
+        "int8_macs_share",
         "conversion.max_error_levels", "conversion.psnr_drop_db.mean", "total.psnr_drop_db.worst",
     }  # fmt: skip
 
