@@ -252,6 +252,6 @@ def _add_validate(commands: Commands) -> None:
     add("--threads", type=int, default=2)
     add("--device", metavar="URL", help="local:, ssh://USER@HOST, adb:SERIAL, emulated:aarch64")
     _add_reach(validate)
-    add("--bench", type=Path, metavar="FILE", help="a benchmark's JSON, for the page and JUnit")
+    add("--bench", type=Path, metavar="FILE", help="times from `edgesr bench --out`, to be held")
     for kind in ("csv", "junit", "html"):
         add(f"--{kind}", type=Path, metavar="FILE", help=f"write {kind.upper()} there as well")

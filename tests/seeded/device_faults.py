@@ -229,7 +229,7 @@ LATENCY = (
     ),
     Fault(
         name="latency of the build before", where="results beside the bundle: of older files",
-        stage="latency", build=ORT, error="no result is of these files", put_in=_old_result,
+        stage="latency", build=ORT, error="no result can be taken", put_in=_old_result,
     ),
     Fault(
         name="latency of another board", where="a result: two devices compared",
