@@ -382,9 +382,7 @@ def test_every_missing_runtime_is_named_at_once_with_one_line_that_installs_them
     board.probe = replace(board.probe, packages={"numpy": "2.4.6"})
     with pytest.raises(EnvironmentFailure) as caught:
         measured(board, tmp_path, names=("a.int8.onnx", "a.int8.tflite", "b.onnx"))
-    assert caught.value.problem == (
-        "the device lacks a package for onnxruntime and a package for litert"
-    )
+    assert caught.value.problem == "the device lacks packages for onnxruntime, litert"
     assert "pip install numpy onnxruntime ai-edge-litert`" in caught.value.hint
     assert board.jobs == []
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from tiny_project import make_project
 
+from toolkit import cli
 from toolkit.cli import main
 from toolkit.commands.devices import devices_text
 from toolkit.contracts import LinkOptions
@@ -94,7 +95,9 @@ def test_the_text_fits_eighty_columns(seen):
     assert "busy: ann@desk (process 7) for 66 min" in " ".join(text.split())
     assert "unreachable: the device did not answer within 10 s" in " ".join(text.split())
     words = " ".join(text.split())
-    assert "no runtime; free space unknown lacks numpy and a package for onnxruntime and" in words
+    assert (
+        "no runtime; free space unknown lacks numpy and packages for onnxruntime, openvino" in words
+    )
 
 
 def test_what_is_missing_comes_with_the_line_that_installs_it(seen):
@@ -130,3 +133,17 @@ def test_clean_of_this_machine(place, capsys):
     (place / "device" / "files" / "ab").write_text("kept")
     assert main(["devices", "local:", "--clean"]) == 0
     assert sorted(p.name for p in (place / "device").iterdir()) == ["emulated", "venv"]
+
+
+@pytest.mark.parametrize(("command", "resumes"), [("run", True), ("devices", False)])
+def test_only_a_command_that_keeps_its_steps_says_that_it_resumes(
+    command, resumes, monkeypatch, capsys
+):
+    for error, words in ((KeyboardInterrupt(), "resume"), (OSError(28, "full"), "steps are kept")):
+
+        def stopped(arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(cli, "_handler", lambda name, stopped=stopped: stopped)
+        assert main([command, "x.yaml"]) in (3, 130)
+        assert (words in capsys.readouterr().err) == resumes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import replace
 
 import pytest
@@ -182,6 +183,9 @@ def test_a_jetson_recipe_builds_and_times_the_engines_on_the_board(tmp_path, mon
     held = {v["gate"] for v in report["verdicts"] if v["passed"]}
     assert {"golden", "latency_p90_ms"} <= held
     assert not any("not held here" in warning for warning in report["warnings"])
+    other = f"the device is {platform.machine()}, NVIDIA Jetson Orin Nano 8 GB is aarch64"
+    is_told = any(warning.startswith(other) for warning in report["warnings"])
+    assert is_told == (platform.machine() != "aarch64")
     assert "in the place of" not in capsys.readouterr().out
     bundle = recipe.parent / "out" / "tiny" / "jetson-orin-nano"
     (stored,) = results_folder(bundle).iterdir()

@@ -181,7 +181,10 @@ def missing_for(found: Probe, *runtimes: str) -> list[str]:
         version = ".".join(map(str, found.python_version))
         return [f"Python 3.9 or later (`{found.python}` is {version})"]
     missing = [] if "numpy" in found.packages else ["numpy"]
-    return missing + [f"a package for {name}" for name in _absent(found, runtimes)]
+    absent = _absent(found, runtimes)
+    if absent:
+        missing.append(f"{'packages' if absent[1:] else 'a package'} for {', '.join(absent)}")
+    return missing
 
 
 def _absent(found: Probe, runtimes: Sequence[str]) -> list[str]:
