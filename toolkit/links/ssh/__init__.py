@@ -7,6 +7,7 @@ Options that matter for safety are given on the command line, where no file over
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -155,7 +156,8 @@ class SshLink:
 
     def _wait_for(self, master: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self._options.connect_s + HANDSHAKE_S
-        try:
+        with contextlib.ExitStack() as otherwise:
+            otherwise.callback(self.close)
             while not (self._socket().exists() and master.poll() is None):
                 if master.poll() is not None:
                     self._refused()
@@ -166,9 +168,7 @@ class SshLink:
                         hint=HINT_CONNECT,
                     )
                 time.sleep(0.01)
-        except BaseException:
-            self.close()
-            raise
+            otherwise.pop_all()  # let in: the connection stays
 
     def _socket(self) -> Path:
         assert self._folder is not None
