@@ -17,7 +17,9 @@ from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.measure import rounds
 from toolkit.measure.results import read, results_folder
 from toolkit.run import reporting
+from toolkit.run.reach import Reach, unreachable
 from toolkit.spec.read_recipe import read_recipe
+from toolkit.spec.read_target import read_target
 
 
 @pytest.fixture(autouse=True)
@@ -191,3 +193,18 @@ def test_a_jetson_recipe_builds_and_times_the_engines_on_the_board(tmp_path, mon
     (stored,) = results_folder(bundle).iterdir()
     assert {unit.unit for unit in read(stored).files[-1].units} == {"GPU", "DLA"}
     assert len(list(bundle.with_name(f"{bundle.name}.engines").iterdir())) == 3
+
+
+@needs("ssh")
+def test_a_board_with_the_vendors_program_alone_can_be_measured(tmp_path, monkeypatch):
+    recipe = read_recipe(make_project(tmp_path / "phone"))
+    target, tools = read_target("android-npu"), tmp_path / "tools"
+    path = f"{tools}:{programs(tmp_path / 'bin')}"
+    environment = {"PATH": path, "EDGESR_PYTHON": "/no/python"}
+    with ssh_server(tmp_path / "server", environment=environment) as server:
+        monkeypatch.setenv("EDGESR_SSH_CONFIG", str(server.client_config))
+        reach = Reach(urls={target.name: server.url})
+        (problem,) = unreachable(recipe, [target], reach)
+        assert "Python 3.9" in str(problem)
+        scripted.install(tools, "benchmark_model")
+        assert unreachable(recipe, [target], reach) == []

@@ -56,11 +56,12 @@ def unreachable(recipe: Recipe, targets: Sequence[Target], reach: Reach) -> list
 
 
 def _runtimes(board: Board, target: Target) -> list[str]:
-    """What the runner needs there: nothing for a backend whose vendor's program measures it."""
+    """What the runner needs there: nothing for a backend whose vendor's program can measure it."""
     from toolkit.measure.board import STAND_IN
+    from toolkit.measure.vendor import program_of
 
     return [
         STAND_IN.get(build.backend, build.backend)
         for build in target.builds
-        if not (build.backend == "tensorrt" and "trtexec" in board.probe.tools)
+        if not program_of(board, build.backend)
     ]

@@ -20,13 +20,18 @@ from toolkit.measure.vendor.task import Program, Task, task_of
 if TYPE_CHECKING:
     from toolkit.measure.board import Board
 
-__all__ = ["Program", "Task", "available", "time_file"]
+__all__ = ["Program", "Task", "available", "program_of", "time_file"]
 
 
 def available(board: Board, artefact: Artefact) -> str:
     """Name of the vendor's program on this device that runs such a file, or ""."""
+    return program_of(board, artefact.backend)
+
+
+def program_of(board: Board, backend: str) -> str:
+    """Name of the program on this device that runs a backend's files, or ""."""
     for name, module in _programs().items():
-        if artefact.backend in module.BACKENDS and name in board.probe.tools:
+        if backend in module.BACKENDS and name in board.probe.tools:
             return name
     return ""
 
