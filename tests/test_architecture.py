@@ -17,7 +17,7 @@ RANK = {
     "model": 2, "spec": 2, "images": 2, "contracts": 2,
     "metrics": 3, "report": 3,
     "opening": 3,  # files through the runner's sessions
-    "benchmark": 3.3, "links": 3.3,
+    "shell": 3, "benchmark": 3.3, "links": 3.3,
     "validation": 3.6,
     "latency": 3.8,
     "archs": 4, "train": 4, "quant": 4, "lowering": 4,

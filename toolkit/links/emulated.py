@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from toolkit.child import TooMuchOutput, ended
+from toolkit import shell
+from toolkit.child import ended
 from toolkit.contracts import Finished, LinkOptions
 from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.plugins import did_you_mean
@@ -72,28 +72,19 @@ class EmulatedLink:
 
     def run(self, script: str, *, timeout_s: float, stdin: Path | bytes = b"") -> Finished:
         """Run a POSIX sh script, with everything it started, for at most `timeout_s` seconds."""
-        words = [*self._entry, f"cd; {script}"]
-        try:
-            done = ended(words, timeout_s=timeout_s, stdin=stdin, environment=ENVIRONMENT)
-        except subprocess.TimeoutExpired:
-            raise EnvironmentFailure(
-                f"not done within {timeout_s:.0f} s, and stopped",
-                where=self.url,
-                hint="emulation is some 20 times slower than a board; try a smaller picture",
-            ) from None
-        except TooMuchOutput as found:
-            raise EnvironmentFailure(f"the answer is too large: {found}", where=self.url) from None
-        return Finished(code=done.code, stdout=done.stdout, stderr=done.stderr)
+        return shell.finished(
+            [*self._entry, f"cd; {script}"],
+            url=self.url,
+            timeout_s=timeout_s,
+            stdin=stdin,
+            environment=ENVIRONMENT,
+            late="emulation is some 20 times slower than a board; try a smaller picture",
+        )
 
     def push(self, local: Path, remote: str, *, timeout_s: float) -> None:
         """Copy a file into the root."""
-        done = self.run(f"cat > {shlex.quote(remote)}", timeout_s=timeout_s, stdin=local)
-        if done.code != 0:
-            raise EnvironmentFailure(
-                f"could not write `{remote}`: {done.stderr.strip()[-300:]}",
-                where=self.url,
-                hint=f"look at the free space of `{self._root}`",
-            )
+        full = f"look at the free space of `{self._root}`"
+        shell.write(self, local, remote, timeout_s=timeout_s, full=full)
 
     def close(self) -> None:
         """Nothing to end: each script's mounts went with it."""

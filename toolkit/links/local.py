@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-from toolkit.child import TooMuchOutput, ended
+from toolkit import shell
 from toolkit.contracts import Finished, LinkOptions
-from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.errors import UserError
 
 
 class LocalLink:
@@ -22,29 +20,19 @@ class LocalLink:
     def run(self, script: str, *, timeout_s: float, stdin: Path | bytes = b"") -> Finished:
         """Run a POSIX sh script, with everything it started, for at most `timeout_s` seconds."""
         environment = {"EDGESR_PYTHON": sys.executable, **os.environ}
-        try:
-            done = ended(
-                ["sh", "-c", script], timeout_s=timeout_s, stdin=stdin, environment=environment
-            )
-        except subprocess.TimeoutExpired:
-            raise EnvironmentFailure(
-                f"not done within {timeout_s:.0f} s, and stopped",
-                where=self.url,
-                hint="give it more time, or look at what else this machine is doing",
-            ) from None
-        except TooMuchOutput as found:
-            raise EnvironmentFailure(f"the answer is too large: {found}", where=self.url) from None
-        return Finished(code=done.code, stdout=done.stdout, stderr=done.stderr)
+        return shell.finished(
+            ["sh", "-c", script],
+            url=self.url,
+            timeout_s=timeout_s,
+            stdin=stdin,
+            environment=environment,
+            late="give it more time, or look at what else this machine is doing",
+        )
 
     def push(self, local: Path, remote: str, *, timeout_s: float) -> None:
         """Copy a file."""
-        done = self.run(f"cat > {shlex.quote(remote)}", timeout_s=timeout_s, stdin=local)
-        if done.code != 0:
-            raise EnvironmentFailure(
-                f"could not write `{remote}`: {done.stderr.strip()[-300:]}",
-                where=self.url,
-                hint="look at the free space: `edgesr devices local:`",
-            )
+        full = "look at the free space: `edgesr devices local:`"
+        shell.write(self, local, remote, timeout_s=timeout_s, full=full)
 
     def close(self) -> None:
         """Nothing to end."""
