@@ -44,12 +44,34 @@ def _android() -> str:
     return "Debian's mksh and toybox" if missing else ""
 
 
+def _nginx() -> str:
+    return "" if Path("/usr/sbin/nginx").exists() else "Debian's nginx-light"
+
+
+def _c_client() -> str:
+    headers = ("curl/curl.h", "jansson.h", "openssl/evp.h")
+    places = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu")]
+    missing = [h for h in headers if not any((place / h).exists() for place in places)]
+    compilers = [name for name in ("gcc", "clang") if shutil.which(name) is None]
+    packages = "Debian's gcc, clang, libcurl4-openssl-dev, libssl-dev and libjansson-dev"
+    return packages if missing or compilers else ""
+
+
+def _formats() -> str:
+    tools = ("rauc", "swupdate", "mender-artifact", "skopeo", "umoci", "mksquashfs", "cpio")
+    missing = [name for name in tools if shutil.which(name) is None]
+    return f"Debian's {', '.join(missing)}" if missing else ""
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "ssh": _ssh,
     "browser": _browser,
     "emulated": _emulated,
     "busybox": _busybox,  # the shell and the programs of small cameras
     "android": _android,  # the shell and the programs of Android
+    "nginx": _nginx,  # a real web server for channels
+    "c-client": _c_client,  # what clients/c is built with
+    "formats": _formats,  # the own tools of the formats that releases are exported to
 }
 
 

@@ -15,14 +15,16 @@ class ToolkitError(Exception):
     exit_code = 1
     label = "error"
 
-    def __init__(self, problem: str, *, where: str = "", hint: str = "") -> None:
+    def __init__(self, problem: str, *, where: str = "", hint: str = "", kind: str = "") -> None:
         super().__init__(problem)
         self.problem = problem
         self.where = where
         self.hint = hint
+        self.kind = kind  # a stable word for programs, e.g. "rollback"; "": the message has none
 
     def __str__(self) -> str:
-        text = f"{self.label}: {self.problem}"
+        label = f"{self.label}[{self.kind}]" if self.kind else self.label
+        text = f"{label}: {self.problem}"
         if self.where:
             text += f"\n  --> {self.where}"
         if self.hint:
