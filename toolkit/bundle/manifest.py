@@ -19,6 +19,7 @@ from toolkit.contracts import Artefact, Precision, Tensor
 from toolkit.digest import sha256_file
 from toolkit.errors import SecurityError, UserError
 from toolkit.model.contract import io_contract
+from toolkit.plugins import did_you_mean
 from toolkit.report import Report
 
 FORMAT = 1  # raised when an older toolkit could misread what a newer one wrote
@@ -104,6 +105,24 @@ def read_bundle(path: Path) -> Bundle:
     for entry in entries:
         _check_file(path, entry)
     return _understood(path, lambda: _bundle(path, manifest, entries))
+
+
+def artefact_of(bundle: Bundle, file: str | None) -> Artefact:
+    """One file of a bundle: the named one, else the first INT8 one, else the first.
+
+    Raises UserError where the bundle has no file of that name.
+    """
+    if file is None:
+        found = (a for a in bundle.artefacts if a.precision == "int8")
+        return next(found, bundle.artefacts[0])
+    for artefact in bundle.artefacts:
+        if artefact.path.name == file:
+            return artefact
+    raise UserError(
+        f"no `{file}` in this bundle",
+        where=str(bundle.path),
+        hint=did_you_mean(file, [a.path.name for a in bundle.artefacts]),
+    )
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

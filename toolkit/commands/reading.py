@@ -89,16 +89,6 @@ def refuse_unwritable(files: Sequence[Path | None]) -> None:
 
 def bundle_artefact(folder: Path, file: str | None) -> Artefact:
     """One file of a verified bundle: the named one, else the first INT8 one, else the first."""
-    from toolkit.bundle.manifest import read_bundle
+    from toolkit.bundle.manifest import artefact_of, read_bundle
 
-    artefacts = read_bundle(folder).artefacts
-    if file is not None:
-        for artefact in artefacts:
-            if artefact.path.name == file:
-                return artefact
-        raise UserError(
-            f"no `{file}` in this bundle",
-            where=str(folder),
-            hint=did_you_mean(file, [a.path.name for a in artefacts]),
-        )
-    return next((a for a in artefacts if a.precision == "int8"), artefacts[0])
+    return artefact_of(read_bundle(folder), file)
