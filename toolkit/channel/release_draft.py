@@ -5,6 +5,7 @@ The same bundle gives the same bytes: no time, no host and no random number gets
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -159,8 +160,8 @@ def _golden(
             GoldenPair(
                 **names,
                 # up, and down: what the bundle accepts, a camera accepts
-                tolerance_micro=-int(-vector.tolerance * MICRO // 1),
-                least_share_ppm=max(1, int(vector.least_share * MICRO)),
+                tolerance_micro=math.ceil(vector.tolerance * MICRO),
+                least_share_ppm=max(1, math.floor(vector.least_share * MICRO)),
             )
         )
         for side, name in names.items():

@@ -54,7 +54,7 @@ def _bom(bundle: Bundle, artefact: Artefact, digests: Mapping[str, str]) -> Bom:
 
 
 def _model(bundle: Bundle, artefact: Artefact, digests: Mapping[str, str]) -> Component:
-    from cyclonedx.factory.license import LicenseFactory
+    from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component, ComponentType
 
