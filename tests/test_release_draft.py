@@ -171,7 +171,8 @@ def test_what_an_npu_s_compiler_made_is_fetched_too(tmp_path):
     npu = NpuUse(
         accelerator="ethos-u85-256", system_config="a", memory_mode="b", file="net.vela.tflite",
         clock_mhz=1000.0, cycles=123456, inference_ms=0.1, sram_kb=300.5, dram_kb=0.0,
-        flash_kb=20.0, sram_traffic_kb=1.0, dram_traffic_kb=1.0, flash_traffic_kb=1.0, on=(), off=(),
+        flash_kb=20.0, sram_traffic_kb=1.0, dram_traffic_kb=1.0, flash_traffic_kb=1.0,
+        on=(), off=(),
     )  # fmt: skip
     bundle = made.bundle(
         tmp_path, replace(made.LITERT, npu=npu), extra={"net.vela.tflite": b"compiled"}
