@@ -1,0 +1,83 @@
+"""TUF's root: every version that was ever signed lies beside the keys."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolkit.channel.folder import Writer
+from toolkit.channel.keys import KeyRing
+from toolkit.channel.metadata import root_of, signed_bytes
+from toolkit.digest import sha256_bytes
+from toolkit.errors import SecurityError, UserError
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import Metadata, Root
+
+ROOT_MAX_BYTES = 512_000  # what python-tuf's client takes
+NEWEST = "root.json"
+
+
+def root_files(folder: Path) -> dict[int, Path]:
+    """`N.root.json` by version, without a gap from 1; what comes after a gap is not seen."""
+    files: dict[int, Path] = {}
+    while os.path.lexists(file := folder / f"{len(files) + 1}.root.json"):
+        files[len(files) + 1] = file
+    return files
+
+
+def read_root(file: Path) -> Metadata[Root]:
+    """One root. Raises UserError where it is none."""
+    from tuf.api.metadata import Metadata, Root
+    from tuf.api.serialization import DeserializationError
+
+    try:
+        metadata: Metadata[Root] = Metadata.from_bytes(file.read_bytes()[:ROOT_MAX_BYTES])
+    except (OSError, DeserializationError) as error:
+        raise UserError(f"this is no signed root: {error}", where=str(file)) from error
+    if not isinstance(metadata.signed, Root):
+        raise UserError("this is no root", where=str(file))
+    return metadata
+
+
+def newest_root(ring: KeyRing) -> Metadata[Root] | None:
+    """The last root of the chain, each checked against the one before; None before the first.
+
+    Raises SecurityError where a root is not signed as TUF asks.
+    """
+    from tuf.api.exceptions import UnsignedMetadataError
+
+    newest: Metadata[Root] | None = None
+    for version, file in root_files(ring.folder).items():
+        root = read_root(file)
+        try:
+            for signer in (newest or root, root):
+                signer.signed.verify_delegate("root", root.signed_bytes, root.signatures)
+            if root.signed.version != version:
+                raise ValueError(f"its version is {root.signed.version}")
+        except (UnsignedMetadataError, ValueError) as error:
+            raise SecurityError(
+                f"root {version} does not follow from the one before: {error}",
+                where=str(file),
+                hint="restore the keys folder from a copy",
+                kind="tampered",
+            ) from error
+        newest = root
+    return newest
+
+
+def write_root(ring: KeyRing, now: datetime) -> Metadata[Root]:
+    """Sign the next root as `keys.json` says, by the old and the new keys; it lies in KEYS."""
+    from tuf.api.metadata import Metadata
+
+    before = newest_root(ring)
+    version = before.signed.version + 1 if before else 1
+    groups = [("root", ring.role("root"))]
+    content = signed_bytes(root_of(ring, version, now), ring, groups)
+    writer = Writer(ring.folder)
+    writer.add(ring.folder / f"{version}.root.json", content, sha256=sha256_bytes(content))
+    writer.replace(ring.folder / NEWEST, content)
+    made: Metadata[Root] = Metadata.from_bytes(content)
+    return made

@@ -1,0 +1,75 @@
+"""The publisher's own check: a fresh TUF client takes the new state, before anybody else can."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolkit.channel.folder import METADATA, TARGETS, blob_file
+from toolkit.channel.keys import KeyRing
+from toolkit.channel.keys_root import root_files
+
+if TYPE_CHECKING:
+    from tuf.ngclient import FetcherInterface
+
+BASE = "channel:"  # no client but this one ever sees such addresses
+
+
+def check_forward(
+    channel: Path, keys: KeyRing, timestamp: bytes, paths: Sequence[str], now: datetime
+) -> None:
+    """Walk the new state from the first root, as a camera does; read every file of `paths`.
+
+    `timestamp` is not on disk yet. Raises RuntimeError where a client would refuse anything: then
+    it is a mistake of this program, and it is not published.
+    """
+    from tuf.api.exceptions import DownloadError, RepositoryError
+    from tuf.ngclient import Updater
+
+    root = root_files(keys.folder)[1].read_bytes()
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            updater = Updater(
+                scratch,
+                f"{BASE}{METADATA}/",
+                target_base_url=f"{BASE}{TARGETS}/",
+                fetcher=_fetcher(channel, keys, timestamp),
+                bootstrap=root,
+            )
+            updater._trusted_set.reference_time = now  # it has no public way to set the clock
+            updater.refresh()
+            for path in paths:
+                target = updater.get_targetinfo(path)
+                if target is None:
+                    raise RuntimeError(f"no client would find `{path}`")
+                file = blob_file(channel, path, target.hashes["sha256"])
+                with file.open("rb") as stream:
+                    target.verify_length_and_hashes(stream)
+        except (RepositoryError, DownloadError, OSError) as error:
+            raise RuntimeError(
+                f"a client would refuse what was about to be published: {error}"
+            ) from error
+
+
+def _fetcher(channel: Path, keys: KeyRing, timestamp: bytes) -> FetcherInterface:
+    """Serves the channel's files, with the new timestamp and all roots over them."""
+    from tuf.api.exceptions import DownloadHTTPError
+    from tuf.ngclient import FetcherInterface
+
+    over = {f"{METADATA}/timestamp.json": timestamp}
+    for version, file in root_files(keys.folder).items():
+        over[f"{METADATA}/{version}.root.json"] = file.read_bytes()
+
+    class Local(FetcherInterface):
+        def _fetch(self, url: str) -> Iterator[bytes]:
+            name = url.removeprefix(BASE)
+            if name in over:
+                return iter([over[name]])
+            if name.endswith(".root.json") or not (channel / name).is_file():
+                raise DownloadHTTPError(f"no file {name}", 404)
+            return iter([(channel / name).read_bytes()])
+
+    return Local()

@@ -1,0 +1,219 @@
+"""The next state of a channel: every file first, checked by a TUF client, `timestamp.json` last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.channel.folder import (
+    Observer,
+    Writer,
+    _ignore,
+    blob_file,
+    explained,
+    free_version,
+    metadata_file,
+)
+from toolkit.channel.keys import KeyRing, RoleEntry
+from toolkit.channel.keys_root import root_files
+from toolkit.channel.metadata import expiry, metafile, public_key, signed_at, signed_bytes
+from toolkit.channel.metadata_state import State
+from toolkit.channel.publish_check import check_forward
+from toolkit.digest import sha256_bytes
+from toolkit.errors import UserError
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import Delegations, TargetFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """One file to publish under a target path."""
+
+    path: str
+    content: bytes | Path
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """The files that a family lists from now on, and those of them that may not be there yet."""
+
+    family: str
+    files: Mapping[str, TargetFile]
+    blobs: tuple[Blob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """Metadata files on their way: content and version by role."""
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+
+
+def put_forward(
+    state: State,
+    keys: KeyRing,
+    change: Change | None,
+    *,
+    now: datetime,
+    renew: frozenset[str] = frozenset(),
+    on_file: Observer = _ignore,
+) -> None:
+    """Sign and write the next state; the caller holds the channel's lock.
+
+    `renew`: roles to sign again although nothing in them changes; `timestamp` always is. On any
+    failure what was written is removed, and clients see the old state.
+    """
+    channel = state.channel
+    writer = Writer(channel, on_file)
+    made = _signed(state, keys, change, renew, now)
+    try:
+        with explained(channel):
+            for blob in change.blobs if change else ():
+                file = blob_file(channel, blob.path, blob.sha256)
+                writer.add(file, blob.content, sha256=blob.sha256)
+            for role, version in made.versions.items():
+                if role != "timestamp":
+                    _add(writer, metadata_file(channel, role, version), made.contents[role])
+            first = 1 if not state.published_root else 0
+            if first:
+                _add_roots(writer, channel, keys)
+            paths = tuple(change.files) if change else ()
+            check_forward(channel, keys, made.contents["timestamp"], paths, now)
+            writer.replace(metadata_file(channel, "timestamp"), made.contents["timestamp"])
+    except BaseException:
+        writer.undo()
+        raise
+    with explained(channel):
+        _add_roots(writer, channel, keys)
+
+
+def _add(writer: Writer, file: Path, content: bytes) -> None:
+    writer.add(file, content, sha256=sha256_bytes(content))
+
+
+def _add_roots(writer: Writer, channel: Path, keys: KeyRing) -> None:
+    for version, file in root_files(keys.folder).items():
+        _add(writer, metadata_file(channel, "root", version), file.read_bytes())
+
+
+def _signed(
+    state: State, keys: KeyRing, change: Change | None, renew: frozenset[str], now: datetime
+) -> _Draft:
+    """New metadata from the families upwards."""
+    made = _Draft()
+    _sign_families(made, state, keys, change, renew, now)
+    _sign_targets(made, state, keys, renew, now)
+    _sign_snapshot(made, state, keys, renew, now)
+    _sign_timestamp(made, state, keys, now)
+    return made
+
+
+def _finish(made: _Draft, keys: KeyRing, role: str, signed: Any, entry: RoleEntry) -> None:
+    made.contents[role] = signed_bytes(signed, keys, [(role, entry)])
+    made.versions[role] = signed.version
+
+
+def _sign_families(
+    made: _Draft,
+    state: State,
+    keys: KeyRing,
+    change: Change | None,
+    renew: frozenset[str],
+    now: datetime,
+) -> None:
+    from tuf.api.metadata import Targets
+
+    changed = {change.family} if change else set()
+    for family in sorted(changed | (renew & set(state.families))):
+        files = change.files if change and change.family == family else state.files(family)
+        old = state.families.get(family)
+        signed = Targets(
+            version=free_version(state.channel, family, old.signed.version if old else 0),
+            expires=expiry(family, now),
+            targets=dict(files),
+        )
+        _finish(made, keys, family, signed, keys.role(family))
+
+
+def _sign_targets(
+    made: _Draft, state: State, keys: KeyRing, renew: frozenset[str], now: datetime
+) -> None:
+    from tuf.api.metadata import Targets
+
+    old = state.targets
+    delegations = _delegations(state, keys, set(made.versions) | set(state.families))
+    same = old is not None and old.signed.delegations == delegations
+    if same and "targets" not in renew:
+        return
+    signed = Targets(
+        version=free_version(state.channel, "targets", old.signed.version if old else 0),
+        expires=expiry("targets", now),
+        delegations=delegations,
+    )
+    _finish(made, keys, "targets", signed, keys.role("targets"))
+
+
+def _delegations(state: State, keys: KeyRing, families: set[str]) -> Delegations:
+    """Each family's own keys for its own paths; one that `keys.json` does not know stays."""
+    from tuf.api.metadata import DelegatedRole, Delegations
+
+    old = state.targets.signed.delegations if state.targets else None
+    roles: dict[str, DelegatedRole] = {}
+    listed: dict[str, Any] = {}
+    for family in sorted(families):
+        if family in keys.roles:
+            entry = keys.role(family)
+            own = {keys.keys[name].keyid: public_key(keys, name) for name in entry.keys}
+            paths = [f"{family}/*", f"{family}/*/*"]
+            roles[family] = DelegatedRole(family, list(own), entry.threshold, True, paths)
+        elif old is not None and old.roles is not None and family in old.roles:
+            roles[family] = old.roles[family]
+            own = {keyid: old.keys[keyid] for keyid in old.roles[family].keyids}
+        else:
+            raise UserError(f"there is no key for the family `{family}`")
+        listed |= own
+    return Delegations(listed, roles)
+
+
+def _sign_snapshot(
+    made: _Draft, state: State, keys: KeyRing, renew: frozenset[str], now: datetime
+) -> None:
+    from tuf.api.metadata import Snapshot
+
+    old = state.snapshot
+    if old is not None and not made.versions and "snapshot" not in renew:
+        return
+    meta = dict(old.signed.meta) if old else {}
+    for role, content in made.contents.items():
+        meta[f"{role}.json"] = metafile(made.versions[role], content)
+    signed = Snapshot(
+        version=free_version(state.channel, "snapshot", old.signed.version if old else 0),
+        expires=expiry("snapshot", now),
+        meta=meta,
+    )
+    _finish(made, keys, "snapshot", signed, keys.role("snapshot"))
+
+
+def _sign_timestamp(made: _Draft, state: State, keys: KeyRing, now: datetime) -> None:
+    from tuf.api.metadata import Timestamp
+
+    old = state.timestamp
+    if "snapshot" in made.contents:
+        meta = metafile(made.versions["snapshot"], made.contents["snapshot"])
+    else:
+        assert old is not None
+        meta = old.signed.snapshot_meta
+    signed = Timestamp(
+        version=old.signed.version + 1 if old else 1,
+        expires=expiry("timestamp", now),
+        snapshot_meta=meta,
+        unrecognized_fields=dict(signed_at(now)),
+    )
+    _finish(made, keys, "timestamp", signed, keys.role("timestamp"))
