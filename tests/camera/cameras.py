@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from camera.models import COMPATIBLE, FAMILY
+from camera.running import PYTHON_WORDS, Running, start
 
 FETCHED = ("model", "part", "golden", "contract")
 QUICK = {"stall_s": "1", "tries": "3", "retry_s": "0.01"}
@@ -129,14 +127,14 @@ class Client:
     words: tuple[str, ...]
 
 
-PYTHON = Client(name="python", words=(sys.executable, "-m", "toolkit", "pull"))
+PYTHON = Client(name="python", words=(*PYTHON_WORDS, "pull"))
 
 
 def c_client() -> Client:
     """The C client, built once. Raises ImportError where its builder is not there."""
-    from c_client import binary
+    from c_client import edgesr_pull
 
-    return Client(name="c", words=(str(binary()),))
+    return Client(name="c", words=(str(edgesr_pull()),))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,22 +199,33 @@ class Camera:
             words += [] if value is None else [flag] if value is True else [flag, str(value)]
         return words
 
-    def pull(
+    def start(
         self,
         *,
-        before: Sequence[str] = (),
+        at: datetime | None = None,
         environment: Mapping[str, str] | None = None,
+        limits: Mapping[int, int] | None = None,
         **options: Any,
-    ) -> Outcome:
-        """One poll to its end. `before` are words in front of the command line."""
-        done = subprocess.run(
-            [*before, *self.words(**options)],
-            capture_output=True,
-            env={**os.environ, **(environment or {})},
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        return outcome_of(done.returncode, done.stdout, done.stderr)
+    ) -> Running:
+        """One poll under way; `at` is what its system clock says, `limits` are of `resource`."""
+        words, stated = self.words(**options), dict(environment or {})
+        if at is not None and self.client.name == "python":
+            words = ["faketime", "-f", f"@{at:%Y-%m-%d %H:%M:%S}", *words]
+            stated |= {"TZ": "UTC", "DONT_FAKE_MONOTONIC": "1"}
+        elif at is not None:  # its sanitizers and faketime exclude each other
+            stated["EDGESR_NOW"] = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+        return start(words, stated, limits)
+
+    def pull(self, **options: Any) -> Outcome:
+        """One poll to its end; options as of `start`."""
+        done = self.start(**options).wait(TIMEOUT_S)
+        return outcome_of(done.code, done.stdout, done.stderr)
+
+    def killed(self, **options: Any) -> int:
+        """One poll that does not get to its end: the number of the signal that ended it."""
+        code = self.start(**options).wait(TIMEOUT_S).code
+        assert code < 0, f"it ended by itself with code {code}"
+        return -code
 
     def heals(self) -> bool:
         """Whether one more poll ends well, a complete release served and nothing half there."""

@@ -1,0 +1,98 @@
+"""Staged rollout: the right share of cameras, growing, independent of the release before."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+
+import pytest
+
+from camera.models import Model
+from toolkit.release import Rollout
+
+IDS = [f"camera-{number:05}" for number in range(10_000)]
+MACS = [f"00:1b:44:{n >> 16:02x}:{n >> 8 & 255:02x}:{n & 255:02x}" for n in range(10_000)]
+
+
+def salt(number):
+    return Model(number).id[:16]
+
+
+def taking(basis_points, number=2, ids=IDS):
+    rollout = Rollout(basis_points=basis_points, salt=salt(number))
+    return {one for one in ids if rollout.admits(one)}
+
+
+@pytest.mark.parametrize("ids", [IDS, MACS], ids=["counted", "macs"])
+@pytest.mark.parametrize("percent", [1, 10, 50, 99])
+def test_the_share_is_what_was_asked_for(percent, ids):
+    """Within one percent of all cameras; ids and salts are fixed, so chance does not decide."""
+    share = len(taking(percent * 100, ids=ids)) / len(ids)
+    assert abs(share - percent / 100) < 0.01
+
+
+def test_nobody_at_0_and_everybody_at_100():
+    assert taking(0) == set()
+    assert taking(10_000) == set(IDS)
+
+
+def test_who_is_in_stays_in():
+    shares = [taking(points) for points in (0, 1, 100, 1000, 5000, 9999, 10_000)]
+    for fewer, more in itertools.pairwise(shares):
+        assert fewer < more
+
+
+def test_the_first_cameras_of_one_release_are_not_those_of_the_next():
+    """Of 10 % and again 10 %, 1 % are in both, as chance has it."""
+    for earlier, later in ((2, 3), (3, 4), (2, 9)):
+        both = taking(1000, earlier) & taking(1000, later)
+        assert abs(len(both) / len(IDS) - 0.01) < 0.005
+
+
+def test_the_place_of_a_camera_is_the_stated_formula():
+    """From the text of the format alone, not from the code."""
+    for device_id in (*IDS[:50], "", "ü", "a" * 5000):
+        digest = hashlib.sha256(f"{salt(2)}:{device_id}".encode()).digest()
+        place = int.from_bytes(digest[:8], "big") % 10_000
+        assert Rollout(basis_points=place + 1, salt=salt(2)).admits(device_id)
+        assert not Rollout(basis_points=place, salt=salt(2)).admits(device_id)
+
+
+@pytest.mark.parametrize("percent", [10, 50])
+def test_both_clients_take_part_as_the_formula_says(camera, forge, percent):
+    """Those beyond the share wait, with exit code 0, and nothing of theirs changes."""
+    count = 150 if camera.client.name == "c" else 12
+    forge.publish(Model(2, basis_points=percent * 100))
+    admitted = taking(percent * 100, ids=IDS[:count])
+    camera.judge("#!/bin/sh\nexit 1\n")  # whoever takes it stays where it was: no copy is needed
+    found = set()
+    for device_id in IDS[:count]:
+        outcome = camera.pull(device_id=device_id)
+        if outcome.kind == "golden":
+            found.add(device_id)
+            (camera.store.folder / "blocked").unlink()
+        else:
+            assert (outcome.code, outcome.outcome) == (0, "waiting"), outcome
+        assert camera.store.release == 1
+    assert found == admitted
+
+
+def test_a_share_that_grows_reaches_a_waiting_camera(camera, forge):
+    place = next(p for p in range(10_001) if camera.device_id in taking(p, ids=[camera.device_id]))
+    forge.publish(Model(2, basis_points=place - 1))
+    waiting = camera.pull()
+    assert (waiting.code, waiting.outcome) == (0, "waiting"), waiting
+    assert waiting.result["held_back"][0]["kind"] == "rollout"
+    assert camera.store.release == 1
+    forge.publish(Model(2, basis_points=place))
+    assert camera.heals() and camera.store.release == 2
+
+
+def test_a_release_that_is_taken_back_leaves_those_who_have_it_and_reaches_nobody_else(
+    camera, forge
+):
+    forge.publish(Model(2))
+    assert camera.heals() and camera.store.release == 2
+    forge.publish(Model(2, basis_points=0), Model(3, files=Model(1).blobs))
+    assert camera.heals() and camera.store.release == 3
+    assert (camera.store.place / "model.xml").read_bytes() == Model(1).blobs[0].data
