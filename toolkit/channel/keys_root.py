@@ -43,14 +43,19 @@ def read_root(file: Path) -> Metadata[Root]:
 
 
 def newest_root(ring: KeyRing) -> Metadata[Root] | None:
-    """The last root of the chain, each checked against the one before; None before the first.
+    """The last root of the keys folder; see `end_of_chain`."""
+    return end_of_chain(ring.folder)
+
+
+def end_of_chain(folder: Path) -> Metadata[Root] | None:
+    """The last of `N.root.json`, each checked against the one before; None where there is none.
 
     Raises SecurityError where a root is not signed as TUF asks.
     """
     from tuf.api.exceptions import UnsignedMetadataError
 
     newest: Metadata[Root] | None = None
-    for version, file in root_files(ring.folder).items():
+    for version, file in root_files(folder).items():
         root = read_root(file)
         try:
             for signer in (newest or root, root):
@@ -61,7 +66,7 @@ def newest_root(ring: KeyRing) -> Metadata[Root] | None:
             raise SecurityError(
                 f"root {version} does not follow from the one before: {error}",
                 where=str(file),
-                hint="restore the keys folder from a copy",
+                hint="restore the folder from a copy",
                 kind="tampered",
             ) from error
         newest = root

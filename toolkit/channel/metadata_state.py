@@ -98,7 +98,7 @@ def read_state(channel: Path, ring: KeyRing) -> State:
     roots = [root]
     if 0 < published < root.signed.version:
         roots.append(read_root(ring.folder / f"{published}.root.json"))
-    return _descend(state, roots)
+    return descend(state, roots)
 
 
 def _published_root(channel: Path, ring: KeyRing) -> int:
@@ -121,7 +121,11 @@ def _published_root(channel: Path, ring: KeyRing) -> int:
     return len(found)
 
 
-def _descend(state: State, roots: list[Metadata[Root]]) -> State:
+def descend(state: State, roots: list[Metadata[Root]]) -> State:
+    """From these roots, any of which may have signed, to the families; expiry is not looked at.
+
+    Raises SecurityError `tampered`.
+    """
     channel = state.channel
     timestamp = _load(metadata_file(channel, "timestamp"))
     _check(roots, "timestamp", timestamp, channel)
