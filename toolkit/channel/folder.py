@@ -22,6 +22,7 @@ METADATA = "metadata"
 TARGETS = "targets"
 FILE_MODE, FOLDER_MODE = 0o644, 0o755  # a web server of another user reads a channel
 
+Say = Callable[[str], None]  # a line for whoever waits
 Observer = Callable[[str, str], None]  # "before", "in" (written, not renamed) or "after"; a name
 
 
@@ -44,8 +45,12 @@ def free_version(channel: Path, role: str, above: int) -> int:
     return version
 
 
+def quiet(_line: str) -> None:
+    """Says nothing."""
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, say: Say = quiet) -> Iterator[None]:
     """Hold a folder against other writers, waiting for them; ends with the process.
 
     The lock is on the folder itself, so no file is left. Raises EnvironmentFailure.
@@ -54,7 +59,11 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"somebody else writes to {folder}; waiting")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
@@ -73,16 +82,16 @@ def explained(place: Path) -> Iterator[None]:
         ) from error
 
 
-def _ignore(_phase: str, _name: str) -> None:
+def unobserved(_phase: str, _name: str) -> None:
     """An observer that does nothing."""
 
 
-@dataclass(frozen=True, kw_only=False)
+@dataclass(frozen=True)
 class Writer:
     """Writes whole files below a folder; remembers the new ones, so that they can be taken back."""
 
     top: Path
-    on_file: Observer = _ignore
+    on_file: Observer = unobserved
     created: list[Path] = field(default_factory=list)  # files and folders, in order
 
     def add(self, file: Path, content: bytes | Path, *, sha256: str, mode: int = FILE_MODE) -> None:

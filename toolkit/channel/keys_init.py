@@ -73,7 +73,7 @@ def init_keys(
                 ring = with_role(replace(ring, keys={**ring.keys, **made}), role, entry)
                 say(f"made {', '.join(names)}")
         save(ring)
-        if newest_root(ring) is None:
+        if newest_root(folder) is None:
             write_root(ring, now)
     return ring
 

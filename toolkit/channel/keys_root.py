@@ -1,4 +1,4 @@
-"""TUF's root: every version that was ever signed lies beside the keys."""
+"""TUF's root: every version that was ever signed lies beside the keys, and in each channel."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from toolkit.channel.folder import Writer
 from toolkit.channel.keys import KeyRing
 from toolkit.channel.metadata import root_of, signed_bytes
 from toolkit.digest import sha256_bytes
-from toolkit.errors import SecurityError, UserError
+from toolkit.errors import EnvironmentFailure, SecurityError, UserError
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Metadata, Root
 
 ROOT_MAX_BYTES = 512_000  # what python-tuf's client takes
-NEWEST = "root.json"
+NEWEST = "root.json"  # a copy of the newest version, to be baked into firmware
 
 
 def root_files(folder: Path) -> dict[int, Path]:
@@ -34,7 +34,8 @@ def read_root(file: Path) -> Metadata[Root]:
     from tuf.api.serialization import DeserializationError
 
     try:
-        metadata: Metadata[Root] = Metadata.from_bytes(file.read_bytes()[:ROOT_MAX_BYTES])
+        with file.open("rb") as stream:
+            metadata: Metadata[Root] = Metadata.from_bytes(stream.read(ROOT_MAX_BYTES))
     except (OSError, DeserializationError) as error:
         raise UserError(f"this is no signed root: {error}", where=str(file)) from error
     if not isinstance(metadata.signed, Root):
@@ -42,13 +43,8 @@ def read_root(file: Path) -> Metadata[Root]:
     return metadata
 
 
-def newest_root(ring: KeyRing) -> Metadata[Root] | None:
-    """The last root of the keys folder; see `end_of_chain`."""
-    return end_of_chain(ring.folder)
-
-
-def end_of_chain(folder: Path) -> Metadata[Root] | None:
-    """The last of `N.root.json`, each checked against the one before; None where there is none.
+def newest_root(folder: Path) -> Metadata[Root] | None:
+    """The last root of the chain, each checked against the one before; None before the first.
 
     Raises SecurityError where a root is not signed as TUF asks.
     """
@@ -73,16 +69,33 @@ def end_of_chain(folder: Path) -> Metadata[Root] | None:
     return newest
 
 
+def agrees(ring: KeyRing, root: Root) -> bool:
+    """Whether this root lists what `keys.json` lists for TUF's four roles."""
+    wanted = root_of(ring, root.version, root.expires)
+    return wanted.roles == root.roles and wanted.keys == root.keys
+
+
 def write_root(ring: KeyRing, now: datetime) -> Metadata[Root]:
-    """Sign the next root as `keys.json` says, by the old and the new keys; it lies in KEYS."""
+    """Sign the next root as `keys.json` says, by the old and the new keys; it lies in KEYS.
+
+    Raises EnvironmentFailure `key-missing` where too few of them are here.
+    """
+    from tuf.api.exceptions import UnsignedMetadataError
     from tuf.api.metadata import Metadata
 
-    before = newest_root(ring)
+    before = newest_root(ring.folder)
     version = before.signed.version + 1 if before else 1
-    groups = [("root", ring.role("root"))]
-    content = signed_bytes(root_of(ring, version, now), ring, groups)
+    content = signed_bytes(root_of(ring, version, now), ring, "root")
+    made: Metadata[Root] = Metadata.from_bytes(content)
+    try:
+        (before or made).signed.verify_delegate("root", made.signed_bytes, made.signatures)
+    except UnsignedMetadataError as error:
+        raise EnvironmentFailure(
+            f"root {version} must also be signed by the keys of root {version - 1}: {error}",
+            hint="run this where those keys are, or name their folder too: --keys /media/stick",
+            kind="key-missing",
+        ) from error
     writer = Writer(ring.folder)
     writer.add(ring.folder / f"{version}.root.json", content, sha256=sha256_bytes(content))
     writer.replace(ring.folder / NEWEST, content)
-    made: Metadata[Root] = Metadata.from_bytes(content)
     return made

@@ -7,7 +7,7 @@ bytes that were signed, and nobody needs to write JSON in order to verify.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from toolkit.errors import EnvironmentFailure, ToolkitError
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key
-    from tuf.api.metadata import Metadata, MetaFile, Root, Signed, TargetFile
+    from tuf.api.metadata import Metadata, MetaFile, Root, Signed, TargetFile, Targets
 
 # How long a signature counts, in days: the longest freeze that a camera accepts is timestamp's.
 LIFE_DAYS = {"root": 365, "targets": 90, "snapshot": 14, "timestamp": 3}
@@ -70,18 +70,17 @@ def target_file(path: str, length: int, sha256: str) -> TargetFile:
     return TargetFile(length, {"sha256": sha256}, path)
 
 
-def signed_bytes(signed: Signed, ring: KeyRing, groups: Iterable[tuple[str, RoleEntry]]) -> bytes:
-    """The metadata file, signed by each group's threshold with every key that is here.
+def signed_bytes(signed: Signed, ring: KeyRing, role: str) -> bytes:
+    """The metadata file, signed with every key of the role that is here.
 
-    A group is a role's name and who signs it; keys that are leaving sign as well where they are
-    here, so that nobody is left behind between two versions of root.
+    Keys that are leaving sign as well where they are here, so that no camera is left behind
+    between two versions of root.
     Raises EnvironmentFailure `key-missing` where fewer than the threshold are on this machine.
     """
     from tuf.api.metadata import Metadata
 
     metadata: Metadata[Any] = Metadata(signed)
-    for name, role in groups:
-        _sign(metadata, ring, name, role)
+    _sign(metadata, ring, role, ring.role(role))
     content = metadata.to_bytes()
     check_encoding(metadata, content)
     return content
@@ -144,12 +143,12 @@ def _check_value(value: Any) -> None:
             _check_value(part)
 
 
-def is_signed(delegator: Metadata[Any], role: str, metadata: Metadata[Any]) -> bool:
+def is_signed(delegator: Root | Targets, role: str, metadata: Metadata[Any]) -> bool:
     """Whether enough keys of the role, as `delegator` lists them, signed the metadata."""
     from tuf.api.exceptions import UnsignedMetadataError
 
     try:
-        delegator.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     except (UnsignedMetadataError, ValueError):
         return False
     return True

@@ -7,7 +7,7 @@ publish would sign what they put there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,16 +81,19 @@ def read_state(channel: Path, ring: KeyRing) -> State:
     """The channel as it is, checked from the roots of the keys folder downwards.
 
     Expiry is not looked at: the next publish renews. Raises UserError where the keys folder has no
-    root, or is older than the channel; SecurityError `tampered` where the channel is not what these
-    keys signed.
+    root, is older than the channel, or would be served with it; SecurityError `tampered` where the
+    channel is not what these keys signed.
     """
-    root = newest_root(ring)
-    if root is None:
+    if channel.resolve() in (ring.folder.resolve(), *ring.folder.resolve().parents):
         raise UserError(
-            "there is no signed root",
+            "the keys would be served to everybody: they lie in the channel's folder",
             where=str(ring.folder),
-            hint=f"edgesr keys init {ring.folder}",
+            hint="move the keys folder away, and name it with --keys",
         )
+    root = newest_root(ring.folder)
+    if root is None:
+        hint = f"edgesr keys init {ring.folder}"
+        raise UserError("there is no signed root", where=str(ring.folder), hint=hint)
     published = _published_root(channel, ring)
     state = State(channel=channel, root=root, published_root=published)
     if not metadata_file(channel, "timestamp").exists():
@@ -99,6 +102,18 @@ def read_state(channel: Path, ring: KeyRing) -> State:
     if 0 < published < root.signed.version:
         roots.append(read_root(ring.folder / f"{published}.root.json"))
     return descend(state, roots)
+
+
+def read_published(channel: Path) -> State:
+    """The channel as it is, for somebody without its keys: checked against its own roots.
+
+    Raises UserError where nothing was published there, SecurityError as `read_state` does.
+    """
+    root = newest_root(channel / METADATA)
+    if root is None or not metadata_file(channel, "timestamp").exists():
+        hint = "edgesr publish BUNDLE --channel DIR makes one"
+        raise UserError("there is no channel", where=str(channel), hint=hint)
+    return descend(State(channel=channel, root=root, published_root=root.signed.version), [root])
 
 
 def _published_root(channel: Path, ring: KeyRing) -> int:
@@ -141,19 +156,13 @@ def descend(state: State, roots: list[Metadata[Root]]) -> State:
         family = name.removesuffix(".json")
         families[family] = _load(metadata_file(channel, family, meta.version), meta)
         _check([targets], family, families[family], channel)
-    return State(
-        channel=channel,
-        root=state.root,
-        published_root=state.published_root,
-        timestamp=timestamp,
-        snapshot=snapshot,
-        targets=targets,
-        families=families,
+    return replace(
+        state, timestamp=timestamp, snapshot=snapshot, targets=targets, families=families
     )
 
 
 def _check(delegators: list[Any], role: str, metadata: Metadata[Any], channel: Path) -> None:
-    if not any(is_signed(one, role, metadata) for one in delegators):
+    if not any(is_signed(one.signed, role, metadata) for one in delegators):
         raise _tampered(f"the channel's `{role}` is not signed by its keys", channel)
 
 

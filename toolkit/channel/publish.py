@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.channel.draft import Draft, DraftFile
-from toolkit.channel.folder import TARGETS, Observer, _ignore, locked
+from toolkit.channel.folder import TARGETS, Observer, Say, locked, quiet, unobserved
 from toolkit.channel.keys import KeyRing, stamp
 from toolkit.channel.metadata import target_file
 from toolkit.channel.metadata_state import State, read_state
@@ -57,7 +57,8 @@ def publish_draft(
     family: str | None = None,
     basis_points: int | None = None,
     now: datetime | None = None,
-    on_file: Observer = _ignore,
+    on_file: Observer = unobserved,
+    say: Say = quiet,
 ) -> Published:
     """Sign and write the draft as the family's next release; a draft that is its newest: nothing.
 
@@ -70,7 +71,7 @@ def publish_draft(
     now = now or datetime.now(UTC)
     family = draft.compatible if family is None else family
     _check_family(family)
-    with locked(channel):
+    with locked(channel, say):
         state = read_state(channel, keys)
         index = state.index(family)
         release = _release(draft, family, next_number(channel, index, family), now)

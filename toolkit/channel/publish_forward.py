@@ -11,15 +11,22 @@ from typing import TYPE_CHECKING, Any
 from toolkit.channel.folder import (
     Observer,
     Writer,
-    _ignore,
     blob_file,
     explained,
     free_version,
     metadata_file,
+    unobserved,
 )
-from toolkit.channel.keys import KeyRing, RoleEntry
-from toolkit.channel.keys_root import root_files
-from toolkit.channel.metadata import expiry, metafile, public_key, signed_at, signed_bytes
+from toolkit.channel.keys import KeyRing
+from toolkit.channel.keys_root import agrees, root_files
+from toolkit.channel.metadata import (
+    expiry,
+    is_signed,
+    metafile,
+    public_key,
+    signed_at,
+    signed_bytes,
+)
 from toolkit.channel.metadata_state import State
 from toolkit.channel.publish_check import check_forward
 from toolkit.digest import sha256_bytes
@@ -63,44 +70,85 @@ def put_forward(
     *,
     now: datetime,
     renew: frozenset[str] = frozenset(),
-    on_file: Observer = _ignore,
+    on_file: Observer = unobserved,
 ) -> None:
     """Sign and write the next state; the caller holds the channel's lock.
 
-    `renew`: roles to sign again although nothing in them changes; `timestamp` always is. On any
-    failure what was written is removed, and clients see the old state.
+    `renew`: roles to sign again although nothing in them changes; `timestamp` always is, and so is
+    whatever the present keys did not sign. Before the rename of `timestamp.json` any failure
+    removes what was written, and clients see the old state; newer roots follow after it.
     """
+    _check_agree(state, keys)
     channel = state.channel
+    made = _signed(state, keys, change, renew | outdated(state, keys), now)
+    timestamp = made.contents["timestamp"]
     writer = Writer(channel, on_file)
-    made = _signed(state, keys, change, renew, now)
     try:
         with explained(channel):
-            for blob in change.blobs if change else ():
-                file = blob_file(channel, blob.path, blob.sha256)
-                writer.add(file, blob.content, sha256=blob.sha256)
-            for role, version in made.versions.items():
-                if role != "timestamp":
-                    _add(writer, metadata_file(channel, role, version), made.contents[role])
-            first = 1 if not state.published_root else 0
-            if first:
-                _add_roots(writer, channel, keys)
-            paths = tuple(change.files) if change else ()
-            check_forward(channel, keys, made.contents["timestamp"], paths, now)
-            writer.replace(metadata_file(channel, "timestamp"), made.contents["timestamp"])
+            _add_all(writer, made, change)
+            if not state.published_root:
+                _add_roots(writer, keys)
+            check_forward(channel, keys, timestamp, tuple(change.files) if change else (), now)
+            writer.replace(metadata_file(channel, "timestamp"), timestamp)
     except BaseException:
-        writer.undo()
+        if not _is_there(metadata_file(channel, "timestamp"), timestamp):
+            writer.undo()
         raise
     with explained(channel):
-        _add_roots(writer, channel, keys)
+        _add_roots(writer, keys)
+
+
+def _check_agree(state: State, keys: KeyRing) -> None:
+    if not agrees(keys, state.root.signed):
+        raise UserError(
+            f"`keys.json` names other keys than root {state.root.signed.version}",
+            where=str(keys.folder),
+            hint="a rotation was interrupted: run the same `edgesr keys rotate` again",
+        )
+
+
+def outdated(state: State, keys: KeyRing) -> frozenset[str]:
+    """The roles of a channel that enough of their present keys have not signed."""
+    from tuf.api.metadata import Targets
+
+    top = {"targets": state.targets, "snapshot": state.snapshot, "timestamp": state.timestamp}
+    delegator = Targets(delegations=_delegations(state, keys, set(state.families)))
+    found = {
+        role
+        for role, metadata in top.items()
+        if metadata is not None and not is_signed(state.root.signed, role, metadata)
+    }
+    found |= {
+        family
+        for family, metadata in state.families.items()
+        if not is_signed(delegator, family, metadata)
+    }
+    return frozenset(found)
+
+
+def _is_there(file: Path, content: bytes) -> bool:
+    try:
+        return file.read_bytes() == content
+    except OSError:
+        return False
+
+
+def _add_all(writer: Writer, made: _Draft, change: Change | None) -> None:
+    for blob in change.blobs if change else ():
+        file = blob_file(writer.top, blob.path, blob.sha256)
+        writer.add(file, blob.content, sha256=blob.sha256)
+    for role, version in made.versions.items():
+        if role != "timestamp":
+            _add(writer, metadata_file(writer.top, role, version), made.contents[role])
 
 
 def _add(writer: Writer, file: Path, content: bytes) -> None:
     writer.add(file, content, sha256=sha256_bytes(content))
 
 
-def _add_roots(writer: Writer, channel: Path, keys: KeyRing) -> None:
+def _add_roots(writer: Writer, keys: KeyRing) -> None:
     for version, file in root_files(keys.folder).items():
-        _add(writer, metadata_file(channel, "root", version), file.read_bytes())
+        _add(writer, metadata_file(writer.top, "root", version), file.read_bytes())
 
 
 def _signed(
@@ -115,8 +163,8 @@ def _signed(
     return made
 
 
-def _finish(made: _Draft, keys: KeyRing, role: str, signed: Any, entry: RoleEntry) -> None:
-    made.contents[role] = signed_bytes(signed, keys, [(role, entry)])
+def _finish(made: _Draft, keys: KeyRing, role: str, signed: Any) -> None:
+    made.contents[role] = signed_bytes(signed, keys, role)
     made.versions[role] = signed.version
 
 
@@ -139,7 +187,7 @@ def _sign_families(
             expires=expiry(family, now),
             targets=dict(files),
         )
-        _finish(made, keys, family, signed, keys.role(family))
+        _finish(made, keys, family, signed)
 
 
 def _sign_targets(
@@ -157,7 +205,7 @@ def _sign_targets(
         expires=expiry("targets", now),
         delegations=delegations,
     )
-    _finish(made, keys, "targets", signed, keys.role("targets"))
+    _finish(made, keys, "targets", signed)
 
 
 def _delegations(state: State, keys: KeyRing, families: set[str]) -> Delegations:
@@ -198,7 +246,7 @@ def _sign_snapshot(
         expires=expiry("snapshot", now),
         meta=meta,
     )
-    _finish(made, keys, "snapshot", signed, keys.role("snapshot"))
+    _finish(made, keys, "snapshot", signed)
 
 
 def _sign_timestamp(made: _Draft, state: State, keys: KeyRing, now: datetime) -> None:
@@ -216,4 +264,4 @@ def _sign_timestamp(made: _Draft, state: State, keys: KeyRing, now: datetime) ->
         snapshot_meta=meta,
         unrecognized_fields=dict(signed_at(now)),
     )
-    _finish(made, keys, "timestamp", signed, keys.role("timestamp"))
+    _finish(made, keys, "timestamp", signed)
