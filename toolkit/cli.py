@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_recipe_commands(commands)
     _add_model_commands(commands)
     _add_bundle_commands(commands)
+    _add_pull(commands)
     return parser
 
 
@@ -255,3 +256,14 @@ def _add_validate(commands: Commands) -> None:
     add("--bench", type=Path, metavar="FILE", help="times from `edgesr bench --out`, to be held")
     for kind in ("csv", "junit", "html"):
         add(f"--{kind}", type=Path, metavar="FILE", help=f"write {kind.upper()} there as well")
+
+
+def _add_pull(commands: Commands) -> None:
+    from toolkit.pull.words import add_options
+
+    pull = _command(
+        commands, "pull", "on a camera: look for a better model, serve it once it proved itself",
+        "pull --channel https://cdn.example/models --device-id @/etc/machine-id "
+        "--root root.json --store /data/models",
+    )  # fmt: skip
+    add_options(pull)

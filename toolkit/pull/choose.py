@@ -1,0 +1,72 @@
+"""Which release of an index this camera takes, with a reason for each that it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolkit.release import ALL_BASIS_POINTS, Entry, Index
+
+ROLLOUT, COMPATIBLE, FIRMWARE = "rollout", "compatible", "firmware"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldBack:
+    """A newer release that this camera does not take now."""
+
+    release: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """What decides: who it is, and what it runs."""
+
+    device_id: str
+    compatible: str
+    firmware: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What to try, best first, and what not to."""
+
+    candidates: tuple[Entry, ...]
+    held_back: tuple[HeldBack, ...]
+    is_meant: bool  # whether any release at all is for this kind of camera
+
+
+def choose(index: Index, camera: Camera, *, above: int) -> Choice:
+    """Releases newer than `above` (0: any) that this camera may take, newest first."""
+    candidates, held = [], []
+    newest_first = sorted(index.releases, key=lambda one: one.release, reverse=True)
+    for entry in newest_first:
+        if entry.release <= above:
+            continue  # it runs this one, or a newer one
+        reason = reason_against(entry, camera)
+        if reason is None:
+            candidates.append(entry)
+        else:
+            held.append(reason)
+    return Choice(
+        candidates=tuple(candidates),
+        held_back=tuple(held),
+        is_meant=any(one.compatible == camera.compatible for one in index.releases),
+    )
+
+
+def reason_against(entry: Entry, camera: Camera) -> HeldBack | None:
+    """Why a camera does not take a release, as far as the index tells; None: it may."""
+    if entry.compatible != camera.compatible:
+        kind, text = COMPATIBLE, f"it is for `{entry.compatible}`, this is `{camera.compatible}`"
+    elif entry.min_firmware > camera.firmware:
+        kind, text = FIRMWARE, f"it needs firmware {entry.min_firmware}, this is {camera.firmware}"
+    elif not entry.rollout.admits(camera.device_id):
+        kind, text = ROLLOUT, f"{_percent(entry)} of the cameras take it, not yet this one"
+    else:
+        return None
+    return HeldBack(release=entry.release, kind=kind, text=text)
+
+
+def _percent(entry: Entry) -> str:
+    return f"{entry.rollout.basis_points * 100 / ALL_BASIS_POINTS:g} %"

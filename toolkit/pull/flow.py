@@ -1,0 +1,277 @@
+"""One poll, from the lock to the pointer. A kill at any point leaves a valid model served."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Literal
+
+from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError, UserError
+from toolkit.pull.activate import activate, try_out
+from toolkit.pull.choose import ROLLOUT, Camera, Choice, HeldBack, choose
+from toolkit.pull.fetch import Http
+from toolkit.pull.heal import healed, standing
+from toolkit.pull.locking import locked
+from toolkit.pull.obtain import index_of, manifest_of, missing_files, obtain_file, require_space
+from toolkit.pull.result import Outcome, Result, Traffic
+from toolkit.pull.runtimes import reason_against_runtime
+from toolkit.pull.settings import Settings
+from toolkit.pull.store import (
+    Standing,
+    Stored,
+    blocked,
+    collect,
+    make_store,
+    stored_release,
+)
+from toolkit.release import Entry, Release, target_path
+
+if TYPE_CHECKING:
+    from toolkit.pull.trust import Trusted
+
+Phase = Literal["before", "in", "after"]
+OnState = Callable[[str, str], None]
+OnBytes = Callable[[str, int, int], None]  # a file's name, bytes there, bytes in all
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poll:
+    """What the parts of one poll share."""
+
+    settings: Settings
+    http: Http
+    say: Say
+    on_state: OnState
+    on_bytes: OnBytes
+    clock: dict[str, Any] = field(default_factory=dict)  # filled when it is known
+
+    @contextlib.contextmanager
+    def state(self, name: str) -> Iterator[Callable[[], None]]:
+        """One state; what it yields is called in its middle. `after` only where it went well."""
+        self.on_state(name, "before")
+        yield lambda: self.on_state(name, "in")
+        self.on_state(name, "after")
+
+
+def pull(
+    settings: Settings,
+    *,
+    say: Say = lambda line: None,
+    on_state: OnState = lambda state, phase: None,
+    on_bytes: OnBytes = lambda name, have, length: None,
+) -> Result:
+    """Look for a better model, and have it served once it has proved itself.
+
+    `on_state` is called with each state and its phase, in the order of `clients/README.md`.
+    What goes wrong is in the result, and the present model stays; UserError is raised.
+    """
+    http = Http(
+        stall_s=settings.stall_s,
+        tries=settings.tries,
+        retry_s=settings.retry_s,
+        ca=settings.ca,
+        say=say,
+    )
+    poll = Poll(settings=settings, http=http, say=say, on_state=on_state, on_bytes=on_bytes)
+    try:
+        result = _locked_poll(poll)
+    except UserError:
+        raise
+    except ToolkitError as error:
+        outcome: Outcome = "refused" if isinstance(error, SecurityError) else "failed"
+        result = Result(outcome=outcome, standing=standing(settings.store), error=error)
+    finally:
+        http.close()
+    return replace(result, traffic=traffic(http), clock=poll.clock or None)
+
+
+def traffic(http: Http) -> Traffic:
+    """What it cost so far."""
+    return Traffic(
+        requests=http.requests,
+        bytes_fetched=http.bytes_fetched,
+        bytes_resumed=http.bytes_resumed,
+    )
+
+
+def _locked_poll(poll: Poll) -> Result:
+    store = poll.settings.store
+    root = read_root(poll.settings)
+    with contextlib.ExitStack() as held:
+        with poll.state("lock") as middle:
+            make_store(store)
+            held.enter_context(locked(store, poll.settings.wait_s))
+            middle()
+            before = healed(store, poll.say)
+        trusted = _refreshed(poll, root)
+        family = family_of(trusted)
+        with poll.state("index") as middle:
+            index = index_of(store, trusted, family, poll.http)
+            middle()
+        camera = Camera(
+            device_id=poll.settings.device_id,
+            compatible=poll.settings.compatible or family,
+            firmware=poll.settings.firmware,
+        )
+        above = 0 if before.current is None else before.current.release.release
+        choice = choose(index, camera, above=above)
+        held_back = _told(choice.held_back, poll.say)
+        for entry in choice.candidates:
+            reason = _taken(poll, trusted, entry, before)
+            if reason is None:
+                return _updated(poll, held_back)
+            held_back += _told((reason,), poll.say)
+        _collected(poll, before.kept)
+        return _kept(before, choice, held_back, camera)
+
+
+def read_root(settings: Settings) -> bytes:
+    """The root metadata that came with the firmware; trust checks it. Raises UserError."""
+    from toolkit.pull.disk import read_small
+
+    data = read_small(settings.root.resolve(), 1 << 20)
+    if data is None:
+        hint = "--root is the root.json that the channel's owner put into the firmware"
+        raise UserError("the root metadata cannot be read", where=str(settings.root), hint=hint)
+    return data
+
+
+def _refreshed(poll: Poll, root: bytes) -> Trusted:
+    from toolkit.pull.trust import refresh
+
+    settings = poll.settings
+    trusted = refresh(
+        settings.channel,
+        settings.store / "metadata",
+        root,
+        family=settings.family,
+        http=poll.http,
+        floor=settings.time_floor or datetime(2026, 11, 21, tzinfo=timezone.utc),
+        on_state=poll.on_state,
+        say=poll.say,
+    )
+    poll.clock.update(trusted.clock.as_json())
+    return trusted
+
+
+def family_of(trusted: Trusted) -> str:
+    """The family whose releases are looked at. Raises UserError where that is not clear."""
+    if trusted.family is None:
+        raise UserError("the channel has several families", hint="state one with --family")
+    return trusted.family
+
+
+def _told(reasons: tuple[HeldBack, ...], say: Say) -> tuple[HeldBack, ...]:
+    for one in reasons:
+        say(f"release {one.release} is held back [{one.kind}]: {one.text}")
+    return reasons
+
+
+def _taken(poll: Poll, trusted: Trusted, entry: Entry, before: Standing) -> HeldBack | None:
+    """Fetch, test and activate one release; None where it is served now."""
+    store = poll.settings.store
+    with poll.state("manifest") as middle:
+        id, release = manifest_of(store, trusted, entry, family_of(trusted), poll.http, middle)
+    reason = _reason_against(poll, release)
+    if reason is not None:
+        return reason
+    stored = _fetched(poll, trusted, id, release, before)
+    with poll.state("test") as middle:
+        verdict = try_out(store, stored, poll.settings.testing, poll.say, middle)
+    if verdict.kind:
+        return HeldBack(release=entry.release, kind=verdict.kind, text=verdict.text)
+    with poll.state("activate") as middle:
+        activate(store, stored, before, middle)
+    return None
+
+
+def _reason_against(poll: Poll, release: Release) -> HeldBack | None:
+    kind = blocked(poll.settings.store).get(release.content)
+    if kind is not None:
+        text = "this content failed here before and is blocked"
+        return HeldBack(release=release.release, kind=kind, text=text)
+    text = reason_against_runtime(release, poll.settings)
+    return HeldBack(release=release.release, kind="runtime", text=text) if text else None
+
+
+def _fetched(poll: Poll, trusted: Trusted, id: str, release: Release, before: Standing) -> Stored:
+    """Every file of a release, verified once more where it lies."""
+    store = poll.settings.store
+    with poll.state("space") as middle:
+        collect(store, before.kept | {id})
+        missing = missing_files(store, id, release)
+        middle()
+        require_space(store, id, missing)
+    with poll.state("fetch") as middle:
+        for file in missing:
+            path = target_path(release.family, release.release, file.name)
+            on_bytes = _progress(poll, file.name, file.length, middle)
+            obtain_file(store, id, trusted, path, file, poll.http, on_bytes)
+    with poll.state("verify") as middle:
+        middle()
+        stored = stored_release(store, id)
+    if stored is None:
+        raise EnvironmentFailure(
+            f"release {release.release} is not what was written a moment ago",
+            where=str(store),
+            hint="look at the medium (`dmesg`); the present model stays",
+            kind="store",
+        )
+    return stored
+
+
+def _progress(
+    poll: Poll, name: str, length: int, middle: Callable[[], None]
+) -> Callable[[int], None]:
+    def told(have: int) -> None:
+        poll.on_bytes(name, have, length)
+        middle()
+
+    return told
+
+
+def _collected(poll: Poll, keep: frozenset[str]) -> None:
+    with poll.state("collect") as middle:
+        middle()
+        collect(poll.settings.store, keep)
+
+
+def _updated(poll: Poll, held_back: tuple[HeldBack, ...]) -> Result:
+    after = standing(poll.settings.store)
+    _collected(poll, after.kept)
+    return Result(outcome="updated", standing=after, held_back=held_back)
+
+
+def _kept(
+    before: Standing, choice: Choice, held_back: tuple[HeldBack, ...], camera: Camera
+) -> Result:
+    """Nothing was taken: because there is nothing, not yet, or for a reason to act on."""
+    own = [one for one in held_back if one.kind != "compatible"]
+    bad = [one for one in own if one.kind != ROLLOUT]
+    outcome: Outcome = "waiting" if own else "current"
+    error = None
+    if bad:
+        outcome, error = "kept", _problem(bad[0])
+    elif not choice.is_meant:
+        outcome = "kept" if before.current else "failed"
+        error = EnvironmentFailure(
+            f"the channel has no release for `{camera.compatible}`",
+            hint="--compatible is the word that releases for this camera state",
+            kind="compatible",
+        )
+    return Result(outcome=outcome, standing=before, held_back=held_back, error=error)
+
+
+def _problem(reason: HeldBack) -> EnvironmentFailure:
+    hints = {
+        "firmware": "update the firmware",
+        "runtime": "install the runtime, or state its version with --runtime",
+    }
+    return EnvironmentFailure(
+        f"release {reason.release} is not taken: {reason.text}",
+        hint=f"the present model stays; {hints.get(reason.kind, 'publish a better one')}",
+        kind=reason.kind,
+    )

@@ -1,0 +1,65 @@
+"""One process at a time in a store."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from toolkit.errors import EnvironmentFailure
+from toolkit.pull.disk import read_small, telling
+
+LOOK_S = 0.2  # between two tries
+TAKEN = (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN)
+
+
+@contextlib.contextmanager
+def locked(store: Path, wait_s: float) -> Iterator[None]:
+    """Hold STORE/lock; the kernel frees it when this process ends, however it ends.
+
+    Raises EnvironmentFailure `busy` where another holds it for longer than `wait_s`; `read-only`,
+    `disk-full`, `store` where there can be no lock.
+    """
+    path = store / "lock"
+    with telling(path):
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o644)
+    try:
+        _wait(descriptor, path, wait_s)
+        with telling(path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, path: Path, wait_s: float) -> None:
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in TAKEN:
+                with telling(path):
+                    raise
+            if time.monotonic() >= until:
+                raise _busy(path, wait_s) from error
+            time.sleep(min(LOOK_S, max(0.0, until - time.monotonic())))
+        else:
+            return
+
+
+def _busy(path: Path, wait_s: float) -> EnvironmentFailure:
+    owner = (read_small(path, 32) or b"").decode("ascii", "replace").strip()
+    who = f"process {owner}" if owner.isdigit() else "another process"
+    return EnvironmentFailure(
+        f"{who} is at work in this store, also after {wait_s:g} s",
+        where=str(path),
+        hint="it will finish the same work; a longer --wait waits for it",
+        kind="busy",
+    )
