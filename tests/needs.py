@@ -57,6 +57,10 @@ def _c_client() -> str:
     return packages if missing or compilers else ""
 
 
+def _faketime() -> str:
+    return "" if shutil.which("faketime") else "Debian's faketime"
+
+
 def _formats() -> str:
     tools = ("rauc", "swupdate", "mender-artifact", "skopeo", "umoci", "mksquashfs", "cpio")
     missing = [name for name in tools if shutil.which(name) is None]
@@ -71,6 +75,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "android": _android,  # the shell and the programs of Android
     "nginx": _nginx,  # a real web server for channels
     "c-client": _c_client,  # what clients/c is built with
+    "faketime": _faketime,  # cameras whose clock says another day
     "formats": _formats,  # the own tools of the formats that releases are exported to
 }
 

@@ -114,7 +114,7 @@ def _download(options: argparse.Namespace) -> None:
     goal = options.target_dir / quote(found.path, "")
     if goal.is_file() and _is(found, goal.read_bytes()):
         return
-    url = f"{options.target_base_url.rstrip('/')}/{_stored(options.metadata_dir, found)}"
+    url = f"{options.target_base_url.rstrip('/')}/{quote(_stored(options.metadata_dir, found))}"
     content = _http().get(url, found.length)
     if not _is(found, content):
         raise SecurityError("the file is not what was signed", where=url, kind="arbitrary-file")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from toolkit.errors import EnvironmentFailure
 from toolkit.pull import clock
@@ -159,5 +160,5 @@ def _target(channel: str, path: str, file: TargetFile, prefixed: bool) -> Target
     folder, _, name = path.rpartition("/")
     sha256 = file.hashes["sha256"]
     stored = f"{folder}/{sha256}.{name}" if prefixed else path
-    url = f"{channel.rstrip('/')}/targets/{stored}"
+    url = f"{channel.rstrip('/')}/targets/{quote(stored)}"
     return Target(path=path, url=url, length=file.length, sha256=sha256)
