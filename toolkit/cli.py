@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model_commands(commands)
     _add_bundle_commands(commands)
     _add_pull(commands)
+    _add_export(commands)
     return parser
 
 
@@ -267,3 +268,13 @@ def _add_pull(commands: Commands) -> None:
         "--root root.json --store /data/models",
     )  # fmt: skip
     add_options(pull)
+
+
+def _add_export(commands: Commands) -> None:
+    from toolkit.channel.export_words import add_options
+
+    export = _command(
+        commands, "export", "a channel's release in the format of another update system",
+        "export swupdate --channel channel/ --out street.swu --cert c.pem --key k.pem",
+    )  # fmt: skip
+    add_options(export)

@@ -1,0 +1,96 @@
+"""`edgesr export`: a channel's release in the format of another update system."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from toolkit import plugins
+from toolkit.channel.export_words import ROOM
+from toolkit.channel.exporting import Exported, Wishes
+from toolkit.errors import ToolkitError, UserError, raise_all
+from toolkit.release import WORD
+
+if TYPE_CHECKING:
+    from toolkit.channel.exporting import Export
+    from toolkit.channel.signed_release import SignedRelease
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the channel, write one release in the format asked for, say what to do with it."""
+    from toolkit.channel.signed_release import signed_release
+    from toolkit.show.terminal import Terminal
+
+    plug: Export = plugins.load(ROOM, arguments.format)
+    wishes = _wishes(arguments, plug)
+    release = signed_release(
+        arguments.channel,
+        family=arguments.family,
+        number=arguments.release,
+        root=arguments.root,
+        any_share=plug.IS_CHANNEL,
+    )
+    done = plug.export(release, arguments.out, wishes)
+    with Terminal() as terminal:
+        for line in _talk(release, done):
+            terminal.say(line)
+    if arguments.json:
+        print(json.dumps(_value(arguments.format, release, done), indent=2))  # noqa: T201
+    else:
+        print(done.path)  # noqa: T201
+    return 0
+
+
+def _wishes(arguments: argparse.Namespace, plug: Export) -> Wishes:
+    """The format's own options. Raises UserError for those that it does not take, all at once."""
+    names = [one.name for one in fields(Wishes)]
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    takes = ", ".join(_option(name) for name in plug.TAKES) or "none of these options"
+    problems: list[ToolkitError] = [
+        UserError(f"{_option(name)} is no option of `{arguments.format}`", hint=f"it takes {takes}")
+        for name in given
+        if name not in plug.TAKES
+    ]
+    if plug.IS_CHANNEL and arguments.release is not None:
+        hint = "leave --release out: its signed index names all living releases of the family"
+        problems.append(
+            UserError(f"`{arguments.format}` does not carry single releases", hint=hint)
+        )
+    if "hardware" in given and not WORD.fullmatch(given["hardware"]):
+        hint = "--hardware with 1 to 100 printable characters and no space"
+        problems.append(UserError(f"`{given['hardware']}` is no word for hardware", hint=hint))
+    raise_all(problems)
+    return Wishes(**given)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _talk(release: SignedRelease, done: Exported) -> list[str]:
+    one = release.release
+    state = "written" if done.changed else "there already, with these very bytes"
+    count = f"{len(done.digests)} files" if len(done.digests) > 1 else "1 file"
+    return [
+        f"{one.family} release {one.release} for {one.compatible}: {count}, {state}",
+        *(f"note: {note}" for note in (*release.remarks, *done.notes)),
+        *done.next,
+    ]
+
+
+def _value(name: str, release: SignedRelease, done: Exported) -> dict[str, object]:
+    one = release.release
+    return {
+        "schema": 1,
+        "format": name,
+        "path": str(done.path),
+        "changed": done.changed,
+        "family": one.family,
+        "release": one.release,
+        "id": release.manifest.sha256,
+        "files": done.digests,
+        "notes": [*release.remarks, *done.notes],
+        "next": list(done.next),
+    }

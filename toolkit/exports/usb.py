@@ -1,0 +1,91 @@
+"""A folder for a stick: the part of a channel that one family needs, as it is.
+
+The same client takes it from `file:///media/stick`: it is a channel, signed by the same keys.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from toolkit.channel.exporting import Exported, Wishes
+from toolkit.channel.folder import METADATA, TARGETS, Writer, explained, metadata_file
+from toolkit.channel.keys_root import root_files
+from toolkit.channel.signed_release import SignedRelease, living_files
+from toolkit.digest import sha256_file
+from toolkit.errors import UserError
+
+PURPOSE = "a folder for a USB stick, which cameras take from file:///..."
+TAKES: tuple[str, ...] = ()
+IS_CHANNEL = True
+TIMESTAMP = "timestamp.json"
+
+
+def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
+    """Copy the family's part of the channel, `timestamp.json` last; an older copy is brought up."""
+    channel, family = release.state.channel, release.release.family
+    _refuse_other(out, channel)
+    files = living_files(release.state, family)
+    writer = Writer(out)
+    before = _timestamp(out)
+    with explained(out):
+        for file in files:
+            place = out / TARGETS / file.path.relative_to(channel / TARGETS)
+            writer.add(place, file.path, sha256=file.sha256)
+        for source in _metadata(release, family):
+            writer.add(out / METADATA / source.name, source, sha256=sha256_file(source))
+        newest = _timestamp(channel)
+        if newest != before:
+            writer.replace(out / METADATA / TIMESTAMP, newest)
+    return Exported(
+        path=out,
+        changed=bool(writer.created) or newest != before,
+        digests={file.target: file.sha256 for file in files},
+        notes=(),
+        next=(
+            f"copy it to a stick and name it as the channel:\n"
+            f"  edgesr pull --channel file:///media/stick --family {family} ...",
+            f"cameras take it until {_expiry(release):%Y-%m-%d %H:%M} UTC; export again after a "
+            "newer signature",
+        ),
+    )
+
+
+def _refuse_other(out: Path, channel: Path) -> None:
+    """Only an empty folder, or an older copy of this channel, is written into."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    own, there = (top / METADATA / "1.root.json" for top in (channel, out))
+    if there.is_file() and there.read_bytes() == own.read_bytes():
+        return
+    raise UserError(
+        "something else is there already",
+        where=str(out),
+        hint="name an empty folder, or one that this channel was exported to",
+    )
+
+
+def _metadata(release: SignedRelease, family: str) -> list[Path]:
+    """The root chain, and the present version of each role; others of the channel stay away."""
+    state = release.state
+    assert state.snapshot and state.targets  # a channel with a release has both
+    versions = {
+        "targets": state.targets.signed.version,
+        family: state.families[family].signed.version,
+        "snapshot": state.snapshot.signed.version,
+    }
+    roots = list(root_files(state.channel / METADATA).values())
+    return roots + [metadata_file(state.channel, role, n) for role, n in versions.items()]
+
+
+def _expiry(release: SignedRelease) -> datetime:
+    """When the first of the copied metadata expires."""
+    state = release.state
+    roles = (state.root, state.timestamp, state.snapshot, state.targets)
+    both = [*roles, state.families[release.release.family]]
+    return min(role.signed.expires for role in both if role is not None)
+
+
+def _timestamp(top: Path) -> bytes:
+    file = top / METADATA / TIMESTAMP
+    return file.read_bytes() if file.is_file() else b""
