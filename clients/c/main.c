@@ -1,0 +1,23 @@
+/* edgesr-pull: takes models from a signed channel. */
+#include <signal.h>
+#include <stdio.h>
+
+#include "conformance.h"
+#include "fault.h"
+#include "options.h"
+#include "pull.h"
+#include "strict_json.h"
+
+int main(int count, char **words) {
+    struct options options;
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then told as a full disk */
+    json_in_arena();
+    if (!options_read(count, words, &options) || !http_open(&options.transfer)) {
+        print_fault();
+        return kind_exit_code(fault_kind());
+    }
+    int code = options.command != NULL ? conformance(&options) : pull(&options);
+    http_close();
+    return code;
+}
