@@ -61,6 +61,7 @@ class KeyRing:
     elsewhere: tuple[Path, ...] = ()  # more folders with key files: a stick with the root keys
     secret: Secret = field(repr=False)
     opened: dict[str, Any] = field(repr=False, default_factory=dict)  # signers by key name
+    known: list[str] = field(repr=False, default_factory=list)  # passphrases that opened a key
 
     @property
     def families(self) -> tuple[str, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from toolkit.channel.folder import Writer
-from toolkit.channel.keys import FILE, KeyEntry, KeyRing, stamp, unusable
+from toolkit.channel.keys import FILE, KeyEntry, KeyRing, Secret, stamp, unusable
 from toolkit.digest import sha256_bytes
 from toolkit.errors import SecurityError, ToolkitError, UserError
 
@@ -37,7 +38,7 @@ def make_key(
     if not os.path.lexists(file):
         pem = _pem(_generate(algorithm), passphrase)
         Writer(folder).add(file, pem, sha256=sha256_bytes(pem), mode=MODE)
-    public = _public(_load(file, name, lambda _: passphrase or ""))
+    public = _public(_load(file, name, [passphrase or ""], _no_other))
     return KeyEntry(
         keyid=public.keyid, uri=f"{FILE}{file.name}", public=public.to_dict(), created=stamp(now)
     )
@@ -106,7 +107,7 @@ def _file_signer(ring: KeyRing, name: str) -> Signer | None:
     if file is None:
         return None
     entry = ring.keys[name]
-    key = _load(file, name, ring.secret)
+    key = _load(file, name, ring.known, ring.secret)
     if _public(key).to_dict()["keyval"] != entry.public["keyval"]:
         raise UserError(
             f"this is not the private key of `{name}`",
@@ -116,29 +117,51 @@ def _file_signer(ring: KeyRing, name: str) -> Signer | None:
     return CryptoSigner(key, SSlibKey.from_dict(entry.keyid, dict(entry.public)))
 
 
-def _load(file: Path, name: str, secret: Any) -> Any:
+def _load(file: Path, name: str, known: list[str], secret: Secret) -> Any:
+    """The private key; `known` are tried first, and what `secret` says is one of them then."""
+    data = _read_private(file)
+    try:
+        return _opened(data, None)
+    except TypeError:
+        pass  # it is encrypted
+    except ValueError as error:
+        raise UserError(f"the key file cannot be read: {error}", where=str(file)) from error
+    for passphrase in known:
+        with suppress(ValueError):
+            return _opened(data, passphrase)
+    passphrase = secret(f"the passphrase of {name}")
+    try:
+        key = _opened(data, passphrase)
+    except ValueError as error:
+        raise _wrong(file, name) from error
+    known.append(passphrase)
+    return key
+
+
+def _opened(data: bytes, passphrase: str | None) -> Any:
     import warnings
 
-    data = _read_private(file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of old algorithms, none of which is used here
         from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-    try:
-        return load_ssh_private_key(data, None)
-    except TypeError:  # it is encrypted
-        pass
-    except ValueError as error:
-        raise UserError(f"the key file cannot be read: {error}", where=str(file)) from error
-    passphrase = secret(f"the passphrase of {name}")
-    try:
-        return load_ssh_private_key(data, passphrase.encode())
-    except ValueError as error:
-        raise UserError(
-            f"the passphrase does not open `{name}`, or the file is damaged",
-            where=str(file),
-            hint="try again; without the passphrase the key is lost: edgesr keys rotate",
-            kind="passphrase",
-        ) from error
+    return load_ssh_private_key(data, None if passphrase is None else passphrase.encode())
+
+
+def _no_other(what: str) -> str:
+    raise UserError(
+        f"a key file is there already, and {what} is another one",
+        hint="state the passphrase of the earlier `edgesr keys init`, or choose another folder",
+        kind="passphrase",
+    )
+
+
+def _wrong(file: Path, name: str) -> UserError:
+    return UserError(
+        f"the passphrase does not open `{name}`, or the file is damaged",
+        where=str(file),
+        hint="try again; where the passphrase is lost, so is the key: edgesr keys rotate",
+        kind="passphrase",
+    )
 
 
 def _read_private(file: Path) -> bytes:

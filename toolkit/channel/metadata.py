@@ -101,14 +101,21 @@ def _sign(metadata: Metadata[Any], ring: KeyRing, name: str, role: RoleEntry) ->
                 raise unusable(key, str(error.__cause__ or error)) from error
         done += key in role.keys
     if done < role.threshold:
-        raise _missing(ring, name, role)
+        raise lacking(ring, name, role.keys) or ValueError("keys of one role are the same key")
 
 
-def _missing(ring: KeyRing, name: str, role: RoleEntry) -> EnvironmentFailure:
-    absent = [key for key in role.keys if signer_of(ring, key) is None]
-    here = len(role.keys) - len(absent)
+def lacking(
+    ring: KeyRing, name: str, keys: Sequence[str] | None = None
+) -> EnvironmentFailure | None:
+    """Why a role cannot be signed on this machine, by `keys` in place of its own; None: it can."""
+    role = ring.role(name)
+    keys = role.keys if keys is None else keys
+    absent = [key for key in keys if signer_of(ring, key) is None]
+    here = len(keys) - len(absent)
+    if here >= role.threshold:
+        return None
     return EnvironmentFailure(
-        f"`{name}` must be signed by {role.threshold} of its {len(role.keys)} keys, "
+        f"`{name}` must be signed by {role.threshold} of its {len(keys)} keys, "
         f"{here or 'none'} of them {'is' if here < 2 else 'are'} on this machine",
         where=f"not here: {', '.join(f'{key}.key' for key in absent)}",
         hint="run this where the key is, or name its folder too: --keys KEYS --keys /media/stick",

@@ -19,10 +19,12 @@ from toolkit.errors import SecurityError, UserError
 from toolkit.release import (
     INDEX,
     INDEX_MAX_BYTES,
+    MANIFEST,
     MANIFEST_MAX_BYTES,
     Entry,
     Index,
     Release,
+    Rollout,
     read_index,
     read_release,
     target_path,
@@ -114,6 +116,57 @@ def read_published(channel: Path) -> State:
         hint = "edgesr publish BUNDLE --channel DIR makes one"
         raise UserError("there is no channel", where=str(channel), hint=hint)
     return descend(State(channel=channel, root=root, published_root=root.signed.version), [root])
+
+
+def family_of(state: State, name: str | None) -> str:
+    """The named family of the channel, or its only one. Raises UserError."""
+    known = sorted(state.families)
+    if name is None and len(known) == 1:
+        return known[0]
+    told = ", ".join(known) or "none yet"
+    if name is None:
+        raise UserError(f"which family? the channel has {told}", hint="--family NAME")
+    if name not in known:
+        raise UserError(f"the channel has no family `{name}`, it has {told}")
+    return name
+
+
+def recorded(state: State, family: str, number: int) -> Release:
+    """A release of a family, living or not, as its present keys signed it.
+
+    Raises UserError where none of the family's signed metadata on disk lists it.
+    """
+    path = target_path(family, number, MANIFEST)
+    for version in range(state.families[family].signed.version, 0, -1):
+        old = _signed_before(state, family, version)
+        if old is not None and path in old.files(family):
+            value = _json(old.content(family, path, MANIFEST_MAX_BYTES))
+            rollout = Rollout(basis_points=0, salt="0" * 16)
+            entry = Entry(
+                release=number,
+                compatible=value["compatible"],
+                min_firmware=value["min_firmware"],
+                rollout=rollout,
+                manifest=path,
+            )
+            return read_release(value, entry, family)
+    raise UserError(
+        f"`{family}` has no release {number} that its present keys signed",
+        where=str(state.channel),
+        hint="publish its bundle again",
+    )
+
+
+def _signed_before(state: State, family: str, version: int) -> State | None:
+    """The channel with an earlier version of a family; None where the family's keys did not sign
+    it, or it is not on disk."""
+    file = metadata_file(state.channel, family, version)
+    if not file.is_file() or state.targets is None:
+        return None
+    metadata = _load(file)
+    if not is_signed(state.targets.signed, family, metadata):
+        return None
+    return replace(state, families={family: metadata})
 
 
 def _published_root(channel: Path, ring: KeyRing) -> int:

@@ -80,7 +80,9 @@ def publish_draft(
             return _unchanged(same, basis_points, state)
         blobs = _blobs(release, draft)
         share = ALL_BASIS_POINTS if basis_points is None else basis_points
-        return add_release(state, keys, release, blobs, share, now, on_file)
+        return add_release(
+            state, keys, release, blobs, share, others=index.releases, now=now, on_file=on_file
+        )
 
 
 def add_release(
@@ -89,10 +91,12 @@ def add_release(
     release: Release,
     blobs: list[Blob],
     basis_points: int,
+    *,
+    others: tuple[Entry, ...],
     now: datetime,
     on_file: Observer,
 ) -> Published:
-    """Put a release with these files into its family's index, and sign; the caller has the lock."""
+    """Put a release with these files before `others` and sign; the caller holds the lock."""
     family = release.family
     manifest = file_bytes(release.as_json())
     identity = sha256_bytes(manifest)
@@ -105,7 +109,7 @@ def add_release(
     )
     read_release(release.as_json(), entry, family)  # what no client would take is not published
     blobs = [*blobs, _blob(entry.manifest, manifest)]
-    index = alive(Index(family=family, releases=(entry, *state.index(family).releases)))
+    index = alive(Index(family=family, releases=(entry, *others)))
     put_forward(state, keys, index_change(state, index, blobs), now=now, on_file=on_file)
     return Published(
         family=family,
@@ -228,11 +232,19 @@ def _unchanged(entry: Entry, basis_points: int | None, state: State) -> Publishe
             f"this bundle is release {entry.release} of `{family}` already, at {share / 100:g} %",
             hint=f"edgesr channel rollout {(basis_points or 0) / 100:g}% --family {family}",
         )
+    return published(state, family, entry, changed=False)
+
+
+def published(
+    state: State, family: str, entry: Entry, *, changed: bool, basis_points: int | None = None
+) -> Published:
+    """A living release as the result of a command; `basis_points`: the share it has from now on."""
+    share = entry.rollout.basis_points if basis_points is None else basis_points
     return Published(
         family=family,
         release=entry.release,
         id=state.files(family)[entry.manifest].hashes["sha256"],
         compatible=entry.compatible,
         basis_points=share,
-        changed=False,
+        changed=changed,
     )

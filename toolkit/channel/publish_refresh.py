@@ -1,0 +1,66 @@
+"""Signing again what would expire, without changing what is published: for a daily timer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from toolkit.channel.folder import Observer, Say, locked, quiet, unobserved
+from toolkit.channel.keys import KeyRing
+from toolkit.channel.keys_root import write_root
+from toolkit.channel.metadata import lacking, life_days
+from toolkit.channel.metadata_state import State, read_state
+from toolkit.channel.publish_forward import outdated, put_forward
+from toolkit.errors import UserError
+
+
+def refresh(
+    channel: Path,
+    *,
+    keys: KeyRing,
+    everything: bool = False,
+    now: datetime | None = None,
+    on_file: Observer = unobserved,
+    say: Say = quiet,
+) -> tuple[str, ...]:
+    """Sign `timestamp` again, and `snapshot` past half of its life; return the roles, sorted.
+
+    `everything`: also root, targets and families past half of their lives, where their keys are
+    here; `say` hears of those whose keys are not. Whatever the present keys have not signed, after
+    a rotation elsewhere, is signed as well. Raises as `publish_draft` does.
+    """
+    now = now or datetime.now(UTC)
+    with locked(channel, say):
+        state = read_state(channel, keys)
+        if state.timestamp is None:
+            hint = "edgesr publish BUNDLE --channel DIR"
+            raise UserError("nothing is published there yet", where=str(channel), hint=hint)
+        renew = {role for role in ("snapshot",) if _is_old(state, role, now)}
+        if everything:
+            for role in ("root", "targets", *sorted(state.families)):
+                if _is_old(state, role, now) and _can_sign(keys, role, say):
+                    renew.add(role)
+        if "root" in renew:
+            with locked(keys.folder, say):
+                write_root(keys, now)
+            state = read_state(channel, keys)
+        renew |= outdated(state, keys)
+        put_forward(state, keys, None, now=now, renew=frozenset(renew), on_file=on_file)
+    return tuple(sorted({*renew, "timestamp"}))
+
+
+def _is_old(state: State, role: str, now: datetime) -> bool:
+    top = {"root": state.root, "snapshot": state.snapshot, "targets": state.targets}
+    metadata = top[role] if role in top else state.families[role]
+    assert metadata is not None
+    return metadata.signed.expires - now < timedelta(days=life_days(role)) / 2
+
+
+def _can_sign(keys: KeyRing, role: str, say: Say) -> bool:
+    if role not in keys.roles:
+        say(f"{role}: not renewed, `keys.json` does not know it")
+        return False
+    problem = lacking(keys, role)
+    if problem is not None:
+        say(f"{role}: not renewed, {problem.where}")
+    return problem is None
