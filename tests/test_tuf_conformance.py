@@ -102,7 +102,7 @@ def words(request: pytest.FixtureRequest) -> tuple[str, ...]:
         return PYTHON
     from c_client import binary
 
-    return (str(binary()),)
+    return (str(binary("all")),)  # with sanitizers it would not start under faketime
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
@@ -40,7 +40,7 @@ class Repository:
     """Four roles with a key each, and at most one delegated role."""
 
     def __init__(self) -> None:
-        self.served: dict[str, bytes] = {}  # quoted URL path to bytes
+        self.served: dict[str, bytes] = {}  # URL path to bytes; metadata quoted, targets not
         self.asked: list[str] = []
         self.targets: dict[str, bytes] = {}  # by target path, of the top-level role
         self.delegated: dict[str, bytes] = {}  # of the delegated role
@@ -63,7 +63,7 @@ class Repository:
 
             def do_GET(self) -> None:
                 repository.asked.append(self.path)
-                body = repository.served.get(self.path)
+                body = repository.answer(self.path)
                 self.send_response(404 if body is None else 200)
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
@@ -83,6 +83,11 @@ class Repository:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def answer(self, path: str) -> bytes | None:
+        """The file at a path as it was asked for: how much of a target's name is quoted is free."""
+        plain = unquote(path.partition("?")[0])
+        return self.served.get(plain if plain.startswith("/targets/") else path)
 
     def roots(self, version: int) -> bytes:
         """One version of root as it is served."""
@@ -140,8 +145,8 @@ class Repository:
             listed = TargetFile.from_data(path, data, ["sha256"])
             role.targets[path] = listed
             folder, slash, name = path.rpartition("/")
-            place = f"{folder}{slash}{listed.hashes['sha256']}.{name}"
-            self.served[f"/targets/{quote(place)}"] = data
+            digest = listed.hashes["sha256"]
+            self.served[f"/targets/{folder}{slash}{digest}.{name}"] = data
 
     def _serve(self, name: str, signed: Any, signer: CryptoSigner) -> None:
         path = f"/metadata/{signed.version}.{quote(name, safe='')}.json"

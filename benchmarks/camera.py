@@ -1,0 +1,237 @@
+"""What a poll costs on a camera: size, memory and time of both clients, side by side.
+
+    python benchmarks/camera.py [--polls 200] [--updates 20] [--out benchmarks/RESULTS.md]
+
+A channel on Debian's nginx on loopback, two releases, a model of random bytes. Polls of both
+clients take turns, so that a busy machine slows both. Needs nginx-light, time, binutils and what
+clients/c is built with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from camera_measure import Asked, Camera, Channel, Nginx, nginx, peak_kb, segments, wall_ns
+from int8_table import replace_section, table
+
+from toolkit.latency import percentile_ms
+
+HEADING = "## Camera clients: size, memory, time"
+PROJECT = Path(__file__).parent.parent
+C_FOLDER = PROJECT / "clients" / "c"
+EDGESR = str(Path(sys.executable).with_name("edgesr"))
+MEMORY_RUNS = 5
+WARM_UP = 3  # polls that are not counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What was measured of one client."""
+
+    name: str
+    poll_ns: Sequence[int]
+    update_ns: Sequence[int]
+    poll_peak_kb: int
+    update_peak_kb: int
+    polled: Sequence[Asked]  # requests of a poll without news
+    updated: Sequence[Asked]  # requests of an update
+
+
+def measure(cameras: Sequence[Camera], channel: Channel, server: Nginx, runs: Runs) -> list[Costs]:
+    """First release, second release, then polls without news; clients in turn."""
+    channel.publish(1)
+    for camera in cameras:
+        camera.poll()
+    kept = {c.name: Path(shutil.copytree(c.store, f"{c.store}.first")) for c in cameras}
+    channel.publish(2)
+    server.asked()
+    update_ns, updated = _updates(cameras, kept, server, runs.updates)
+    update_peak = {c.name: _peak(c, lambda c=c: c.restored(kept[c.name])) for c in cameras}
+    polled = {c.name: _requests_of(c, server) for c in cameras}
+    poll_ns = in_turn({c.name: c.words for c in cameras}, runs.polls)
+    poll_peak = {c.name: _peak(c, lambda: None) for c in cameras}
+    return [
+        Costs(
+            name=c.name,
+            poll_ns=poll_ns[c.name],
+            update_ns=update_ns[c.name],
+            poll_peak_kb=poll_peak[c.name],
+            update_peak_kb=update_peak[c.name],
+            polled=polled[c.name],
+            updated=updated[c.name],
+        )
+        for c in cameras
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """How often."""
+
+    polls: int
+    updates: int
+    starts: int
+
+
+def _updates(
+    cameras: Sequence[Camera], kept: Mapping[str, Path], server: Nginx, n: int
+) -> tuple[dict[str, list[int]], dict[str, list[Asked]]]:
+    took: dict[str, list[int]] = {c.name: [] for c in cameras}
+    asked: dict[str, list[Asked]] = {}
+    for _ in range(n):
+        for camera in cameras:
+            camera.restored(kept[camera.name])
+            took[camera.name].append(wall_ns(camera.words))
+            asked[camera.name] = server.asked()
+    return took, asked
+
+
+def _requests_of(camera: Camera, server: Nginx) -> list[Asked]:
+    server.asked()
+    camera.poll()
+    return server.asked()
+
+
+def _peak(camera: Camera, prepare: Callable[[], None]) -> int:
+    """Median of the peaks, kB."""
+    peaks = []
+    for _ in range(MEMORY_RUNS):
+        prepare()
+        peaks.append(peak_kb(camera.words))
+    return int(statistics.median(peaks))
+
+
+def in_turn(commands: Mapping[str, Sequence[str]], n: int) -> dict[str, list[int]]:
+    """Wall times in ns of each command, run in turn n times after a warm-up."""
+    took: dict[str, list[int]] = {name: [] for name in commands}
+    for at in range(WARM_UP + n):
+        for name, words in commands.items():
+            ns = wall_ns(words)
+            if at >= WARM_UP:
+                took[name].append(ns)
+    return took
+
+
+def times(samples_ns: Sequence[int]) -> str:
+    """`median / p90 ms (n)`."""
+    median, p90 = (percentile_ms(list(samples_ns), q) for q in (50, 90))
+    return f"{median:.1f} / {p90:.1f} ({len(samples_ns)})"
+
+
+def section(
+    costs: Sequence[Costs],
+    starts: Mapping[str, tuple[Sequence[int], int]],
+    binary: Path,
+    model: int,
+) -> str:
+    """The text for RESULTS.md."""
+    text, data, bss = segments(binary)
+    stripped = _stripped_bytes(binary)
+    head = ["", "", *(one.name for one in costs)]
+    rows = [
+        ["poll without news", "ms, median / p90 (n)", *(times(c.poll_ns) for c in costs)],
+        ["", "requests, body bytes", *(_traffic(c.polled) for c in costs)],
+        ["", "peak memory, MB", *(_mb(c.poll_peak_kb) for c in costs)],
+        ["update to another model", "ms, median / p90 (n)", *(times(c.update_ns) for c in costs)],
+        ["", "requests, body bytes", *(_traffic(c.updated) for c in costs)],
+        ["", "peak memory, MB", *(_mb(c.update_peak_kb) for c in costs)],
+    ]
+    start_rows = [[f"`{name}`", times(ns), _mb(kb)] for name, (ns, kb) in starts.items()]
+    lines = [
+        HEADING,
+        "",
+        f"`python benchmarks/camera.py` on {os.cpu_count()} cores ({platform.machine()}, "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}), "
+        f"{datetime.now(UTC):%Y-%m-%d}: nginx on loopback, one model of {model >> 10:,} kB of "
+        "random bytes, self-test `/bin/true`, both clients in turn. A process's whole life is "
+        "timed; memory is the resident peak of the process, shared libraries included, median of "
+        f"{MEMORY_RUNS}. MB of 1,048,576 bytes.",
+        "",
+        f"The C client's code and constants (`size`: text) are {text:,} bytes, data {data:,}, "
+        f"zeroed data (bss, the arena among it) {bss:,}; the stripped file is {stripped:,} bytes. "
+        "libcurl, libcrypto and jansson are shared and not counted.",
+        "",
+        table(head, rows),
+        "",
+        "Requests of a poll without news: "
+        + ", ".join(f"`{one.path}` ({one.status})" for one in costs[0].polled)
+        + ".",
+        "",
+        table(["Python's start-up", "ms, median / p90 (n)", "peak memory, MB"], start_rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _traffic(asked: Sequence[Asked]) -> str:
+    return f"{len(asked)}, {sum(one.body_bytes for one in asked):,}"
+
+
+def _mb(kb: int) -> str:
+    return f"{kb / 1024:.1f}"
+
+
+def _stripped_bytes(binary: Path) -> int:
+    with tempfile.NamedTemporaryFile() as file:
+        subprocess.run(["strip", "-o", file.name, str(binary)], check=True)
+        return Path(file.name).stat().st_size
+
+
+def _starts(store: Path, n: int) -> dict[str, tuple[Sequence[int], int]]:
+    commands = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "edgesr --help": [EDGESR, "--help"],
+        "edgesr pull --status": [EDGESR, "pull", "--status", "--store", str(store)],
+    }
+    took = in_turn(commands, n)
+    return {name: (took[name], peak_kb(words)) for name, words in commands.items()}
+
+
+def main() -> int:
+    """Measure, print, renew the section of the results."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--polls", type=int, default=200)
+    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--starts", type=int, default=30)
+    parser.add_argument("--model-kb", type=int, default=1024)
+    parser.add_argument("--out", type=Path, help="renew the section of this file")
+    words = parser.parse_args()
+    runs = Runs(polls=words.polls, updates=words.updates, starts=words.starts)
+    subprocess.run(["make", "--quiet", "-C", str(C_FOLDER)], check=True)
+    binary = C_FOLDER / "edgesr-pull"
+    programs = {"C": (str(binary),), "Python": (EDGESR, "pull")}
+    with tempfile.TemporaryDirectory(prefix="edgesr-bench-") as name:
+        place = Path(name)
+        channel = Channel.made(place, words.model_kb << 10)
+        with nginx(channel.folder) as server:
+            cameras = [
+                Camera(
+                    name=client,
+                    program=program,
+                    store=place / f"store-{client}",
+                    channel=server.url,
+                    root=channel.root,
+                )
+                for client, program in programs.items()
+            ]
+            costs = measure(cameras, channel, server, runs)
+        starts = _starts(cameras[-1].store, runs.starts)
+    text = section(costs, starts, binary, channel.model_bytes)
+    print(text)
+    if words.out:
+        words.out.write_text(replace_section(words.out.read_text(), text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
