@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bundle_commands(commands)
     _add_pull(commands)
     _add_export(commands)
+    _add_channel_commands(commands)
     return parser
 
 
@@ -278,3 +279,9 @@ def _add_export(commands: Commands) -> None:
         "export swupdate --channel channel/ --out street.swu --cert c.pem --key k.pem",
     )  # fmt: skip
     add_options(export)
+
+
+def _add_channel_commands(commands: Commands) -> None:
+    from toolkit.channel.publish_words import add_commands
+
+    add_commands(commands, _command)

@@ -35,10 +35,13 @@ def make_key(
     taken, if the passphrase opens it. Raises UserError, EnvironmentFailure.
     """
     file = folder / f"{name}.key"
-    if not os.path.lexists(file):
-        pem = _pem(_generate(algorithm), passphrase)
+    if os.path.lexists(file):
+        key = _load(file, name, [passphrase or ""], _no_other)
+    else:
+        key = _generate(algorithm)
+        pem = _pem(key, passphrase)
         Writer(folder).add(file, pem, sha256=sha256_bytes(pem), mode=MODE)
-    public = _public(_load(file, name, [passphrase or ""], _no_other))
+    public = _public(key)
     return KeyEntry(
         keyid=public.keyid, uri=f"{FILE}{file.name}", public=public.to_dict(), created=stamp(now)
     )

@@ -230,7 +230,8 @@ def _unchanged(entry: Entry, basis_points: int | None, state: State) -> Publishe
     if basis_points not in (None, share):
         raise UserError(
             f"this bundle is release {entry.release} of `{family}` already, at {share / 100:g} %",
-            hint=f"edgesr channel rollout {(basis_points or 0) / 100:g}% --family {family}",
+            hint=f"edgesr channel rollout {(basis_points or 0) / 100:g}% "
+            f"--channel {state.channel} --family {family}",
         )
     return published(state, family, entry, changed=False)
 

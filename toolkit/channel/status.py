@@ -30,9 +30,11 @@ class RoleStatus:
     signed_by: tuple[str, ...]  # of these, those that signed the present version
 
     def expires_soon(self, now: datetime, days: float) -> bool:
-        """Whether fewer than `days` are left, or a third of the role's life where that is less:
-        `timestamp` lives 3 days and is not late before its last one."""
-        return self.expires - now < timedelta(days=min(days, life_days(self.role) / 3))
+        """Whether fewer than `days` are left; of what a daily `refresh` renews, at most the last
+        third of its life: `timestamp` lives 3 days and is not late before its last one."""
+        if self.role in ("snapshot", "timestamp"):
+            days = min(days, life_days(self.role) / 3)
+        return self.expires - now < timedelta(days=days)
 
 
 @dataclass(frozen=True, kw_only=True)
