@@ -67,6 +67,14 @@ def _formats() -> str:
     return f"Debian's {', '.join(missing)}" if missing else ""
 
 
+def _fat() -> str:
+    known = Path("/proc/filesystems").read_text() if Path("/proc/filesystems").exists() else ""
+    mounts = "vfat" in known or (shutil.which("fusefat") and Path("/dev/fuse").exists())
+    return (
+        "" if mounts and shutil.which("mkfs.vfat") else "Debian's dosfstools and fusefat, as root"
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "ssh": _ssh,
     "browser": _browser,
@@ -76,6 +84,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "nginx": _nginx,  # a real web server for channels
     "c-client": _c_client,  # what clients/c is built with
     "faketime": _faketime,  # cameras whose clock says another day
+    "fat": _fat,  # a FAT file system, by the kernel or by FUSE
     "formats": _formats,  # the own tools of the formats that releases are exported to
 }
 
