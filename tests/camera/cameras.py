@@ -212,7 +212,7 @@ class Camera:
         words, stated = self.words(**options), dict(environment or {})
         if at is not None and self.client.name == "python":
             words = ["faketime", "-f", f"@{at:%Y-%m-%d %H:%M:%S}", *words]
-            stated |= {"TZ": "UTC", "DONT_FAKE_MONOTONIC": "1"}
+            stated["TZ"] = "UTC"
         elif at is not None:  # its sanitizers and faketime exclude each other
             stated["EDGESR_NOW"] = f"{at:%Y-%m-%dT%H:%M:%SZ}"
         return start(words, stated, limits)

@@ -178,13 +178,18 @@ class Forge:
             self.write(role)
 
     def link(self, role: str) -> None:
-        """Let snapshot and timestamp name the versions that are there now."""
-        version = {name: self.signed[name]["version"] for name in self.signed}
+        """Let snapshot and timestamp name the files that are there now."""
         if role == "snapshot":
-            named = ("targets", FAMILY)
-            self.signed[role]["meta"] = {f"{n}.json": {"version": version[n]} for n in named}
+            self.signed[role]["meta"] = {f"{n}.json": self.fact(n) for n in ("targets", FAMILY)}
         if role == "timestamp":
-            self.signed[role]["meta"] = {"snapshot.json": {"version": version["snapshot"]}}
+            self.signed[role]["meta"] = {"snapshot.json": self.fact("snapshot")}
+
+    def fact(self, role: str) -> dict[str, Any]:
+        """Version, length and digest of the file that a role has now, as its parent states them."""
+        data = self.file(role).read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        version = self.signed[role]["version"]
+        return {"hashes": {"sha256": digest}, "length": len(data), "version": version}
 
     # -- anything ----------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from camera.attack import assert_kept, assert_refused
+from camera.attack import AFTER, assert_kept, assert_refused
 from camera.cameras import GOOD_MODEL
 from camera.models import Model
 
@@ -42,7 +42,7 @@ def test_a_bad_model_is_never_served(camera, forge, how):
     assert_refused(outcome, kind, "2", code=3)
     blocked = {Model(2).content: kind}
     assert camera.store.blocked() == blocked
-    assert_kept(camera, {**before, "blocked": camera.store.state()["blocked"]}, forge, at="street")
+    assert_kept(camera, {**before, "blocked": camera.store.state()["blocked"]}, forge, at=AFTER)
 
 
 def test_a_blocked_model_is_not_tried_again_and_the_next_release_is(camera, forge, server):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,7 +11,9 @@ from camera.attack import AFTER, assert_kept, assert_refused
 from camera.models import FAMILY, Model
 from camera.repository import Key, moment, text
 
-DAWN = datetime(1970, 1, 1, 0, 0, 10, tzinfo=UTC)  # a camera that just booted without a battery
+# A camera that booted without a battery. Debian's faketime also sets the monotonic clock back, but
+# not for all waits: so it is not set back behind this machine's own.
+DAWN = datetime(1970, 1, 2, tzinfo=UTC) + timedelta(seconds=int(time.monotonic()))
 FUTURE = datetime(2040, 1, 1, tzinfo=UTC)
 
 
@@ -20,7 +23,7 @@ def test_a_clock_at_1970_does_not_stop_updates(camera, forge):
     outcome = camera.pull(at=DAWN)
     assert outcome.code == 0, outcome
     assert camera.store.release == 2 and camera.store.is_served()
-    assert outcome.result["clock"]["system"].startswith("1970-01-01")
+    assert outcome.result["clock"]["system"].startswith("1970-")
     assert outcome.result["clock"]["now"] > "2026"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -69,14 +70,13 @@ def test_oversized_metadata_is_refused_though_signed(camera, forge, server, role
 
 
 def nested(data):
-    return b'{"a":' * DEEP + b"1" + b"}" * DEEP
+    """Never closed: 15,000 brackets fit into the limit of every file."""
+    return b"[" * DEEP
 
 
 def nested_inside(data):
-    """Rightly signed and deep inside: whoever signs must not be able to break a camera either."""
-    return data.replace(
-        b'{"signatures"', b'{"deep":' + b"[" * DEEP + b"]" * DEEP + b',"signatures"'
-    )
+    """Closed, inside a signed file: whoever signs must not be able to break a camera either."""
+    return data.replace(b'"signed":{', b'"signed":{"deep":' + b"[" * 7000 + b"]" * 7000 + b",")
 
 
 def doubled(data):
@@ -128,7 +128,7 @@ BROKEN = {
     "list": lambda data: b"[]",
     "nul": lambda data: bytes(len(data)),
     "signatures-are-text": lambda data: data.replace(b'"signatures":[', b'"signatures":["x",', 1),
-    "huge-number": lambda data: data.replace(b'"version":2', b'"version":' + b"9" * 4000, 1),
+    "huge-number": lambda data: re.sub(rb'"version":\d+', b'"version":' + b"9" * 4000, data),
 }
 
 
@@ -136,7 +136,9 @@ BROKEN = {
 def test_a_broken_timestamp_is_refused(camera, forge, server, how):
     def forged(forge):
         renewed(forge)
-        forge.put_raw("timestamp", BROKEN[how](forge.file("timestamp").read_bytes()))
+        good = forge.file("timestamp").read_bytes()
+        forge.put_raw("timestamp", BROKEN[how](good))
+        assert forge.file("timestamp").read_bytes() != good
 
     attack = Attack(name="", kind="malformed", at="timestamp", says=("timestamp",), forge=forged)
     suffered(attack, camera, forge, server)

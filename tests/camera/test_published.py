@@ -59,7 +59,7 @@ def shape(value, depth=0):
     """The keys and types of a JSON value; names that differ from channel to channel left out."""
     if isinstance(value, dict):
         named = value if depth < 2 else dict(list(value.items())[:1])
-        keys = sorted(named) if depth < 2 else ["..."]
+        keys = sorted(named) if depth < 2 else ["..."] * len(named)
         return list(zip(keys, (shape(named[k], depth + 1) for k in sorted(named)), strict=True))
     return type(value).__name__
 

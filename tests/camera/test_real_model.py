@@ -11,11 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from camera.attack import assert_kept, assert_refused
+from camera.attack import AFTER, assert_kept, assert_refused
 from camera.models import Blob, Model
 
 PYTHON = pytest.mark.parametrize("client", ["python"], indirect=True)  # C runs a program instead
 SHAPE = (1, 4, 6, 5)
+WIDE = (1, 1, 12, 10)
 GAIN = 1.5
 GIVEN = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
 CONTRACT = {
@@ -34,7 +35,7 @@ def expected(given):
     return out * np.float32(GAIN)
 
 
-def network(*nodes):
+def network(*nodes, shape=WIDE):
     """An ONNX file; without nodes, the network that `expected` describes."""
     nodes = nodes or (
         helper.make_node("DepthToSpace", ["x"], ["wide"], blocksize=2, mode="DCR"),
@@ -44,7 +45,7 @@ def network(*nodes):
         list(nodes),
         "tiny",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
         [helper.make_tensor("gain", TensorProto.FLOAT, [], [GAIN])],
     )
     opset = helper.make_opsetid("", 17)
@@ -129,7 +130,7 @@ def test_a_wrong_model_is_not(camera, forge, bad, kind):
     assert_refused(outcome, kind, "2", code=3)
     after = camera.store.state()
     assert list(camera.store.blocked().values()) == [kind]
-    assert_kept(camera, {**before, "blocked": after["blocked"]}, forge, at="street")
+    assert_kept(camera, {**before, "blocked": after["blocked"]}, forge, at=AFTER)
 
 
 @PYTHON
@@ -151,7 +152,7 @@ def test_a_runtime_that_is_too_old_holds_a_release_back(camera, forge):
     before = camera.store.state()
     outcome = camera.pull(self_test=None)
     assert_refused(outcome, "runtime", "onnxruntime", "999.0", code=3)
-    assert_kept(camera, before, forge, at="street")
+    assert_kept(camera, before, forge, at=AFTER)
     assert camera.store.blocked() == {}
 
 
