@@ -109,8 +109,8 @@ class Writer:
                 )
             return
         self._folder(file.parent)
+        self.created.append(file)  # before it is there: it may fail between rename and return
         self._write(file, content, mode, sha256)
-        self.created.append(file)
 
     def replace(self, file: Path, content: bytes, *, mode: int = FILE_MODE) -> None:
         """A file that has this content from one moment to the next, for good."""

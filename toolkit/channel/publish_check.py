@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from toolkit.channel.folder import METADATA, TARGETS, blob_file
 from toolkit.channel.keys import KeyRing
 from toolkit.channel.keys_root import root_files
+from toolkit.errors import SecurityError
 
 if TYPE_CHECKING:
+    from tuf.api.metadata import TargetFile
     from tuf.ngclient import FetcherInterface
 
 BASE = "channel:"  # no client but this one ever sees such addresses
@@ -23,8 +25,8 @@ def check_forward(
 ) -> None:
     """Walk the new state from the first root, as a camera does; read every file of `paths`.
 
-    `timestamp` is not on disk yet. Raises RuntimeError where a client would refuse anything: then
-    it is a mistake of this program, and it is not published.
+    `timestamp` is not on disk yet. Raises SecurityError `tampered` where a file is not the signed
+    one; RuntimeError where a client would refuse the metadata: that is a mistake of this program.
     """
     from tuf.api.exceptions import DownloadError, RepositoryError
     from tuf.ngclient import Updater
@@ -45,13 +47,27 @@ def check_forward(
                 target = updater.get_targetinfo(path)
                 if target is None:
                     raise RuntimeError(f"no client would find `{path}`")
-                file = blob_file(channel, path, target.hashes["sha256"])
-                with file.open("rb") as stream:
-                    target.verify_length_and_hashes(stream)
-        except (RepositoryError, DownloadError, OSError) as error:
+                _check_blob(blob_file(channel, path, target.hashes["sha256"]), target)
+        except (RepositoryError, DownloadError) as error:
             raise RuntimeError(
                 f"a client would refuse what was about to be published: {error}"
             ) from error
+
+
+def _check_blob(file: Path, target: TargetFile) -> None:
+    """Also of the releases that were there before: all of them are signed for once more."""
+    from tuf.api.exceptions import LengthOrHashMismatchError
+
+    try:
+        with file.open("rb") as stream:
+            target.verify_length_and_hashes(stream)
+    except (OSError, LengthOrHashMismatchError) as error:
+        raise SecurityError(
+            f"a published file is not what was published: {error}",
+            where=str(file),
+            hint="restore it from a copy of the channel; nothing was published now",
+            kind="tampered",
+        ) from error
 
 
 def _fetcher(channel: Path, keys: KeyRing, timestamp: bytes) -> FetcherInterface:
