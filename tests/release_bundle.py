@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 from sample_report import FILES, measured, report
@@ -37,8 +38,13 @@ def content_of(file: str) -> dict[str, bytes]:
     """What lies on disk under the file's name; an IR has its weights beside it."""
     if file.endswith(".xml"):
         weights = file.replace(".xml", ".bin")
-        return {file: f"<net of='{file}'/>".encode(), weights: f"weights of {file}".encode() * 40}
-    return {file: f"model {file} ".encode() * 50}
+        return {file: f"<net of='{file}'/>".encode(), weights: _noise(weights)}
+    return {file: _noise(file)}
+
+
+def _noise(name: str) -> bytes:
+    """9 kB that nothing compresses, as weights are."""
+    return Random(name).randbytes(9000)
 
 
 def golden_of(file: str, seed: int = 0) -> Golden:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from toolkit.child import Ended, TooMuchOutput, ended
 from toolkit.errors import EnvironmentFailure
@@ -24,9 +23,9 @@ def run_tool(
     *,
     package: str,
     otherwise: str,
-    environment: Mapping[str, str] | None = None,
+    hint: str = "",
 ) -> Ended:
-    """Run a tool that must succeed. `otherwise`: what to do without it, for the hint.
+    """Run a tool that must succeed. `otherwise`: what to do without it; `hint`: where it fails.
 
     Raises EnvironmentFailure where it is not installed, fails or does not end.
     """
@@ -38,7 +37,7 @@ def run_tool(
             kind="missing",
         )
     try:
-        done = ended(words, timeout_s=LONGEST_S, environment={**os.environ, **(environment or {})})
+        done = ended(words, timeout_s=LONGEST_S)
     except (subprocess.TimeoutExpired, TooMuchOutput) as error:
         raise EnvironmentFailure(f"`{tool}` did not end within {LONGEST_S:g} s") from error
     if done.code != 0:
@@ -46,7 +45,7 @@ def run_tool(
         told = "\n".join(line for line in said if line.strip()) or "it said nothing"
         last = "\n".join(told.splitlines()[-TOLD_LINES:])
         raise EnvironmentFailure(
-            f"`{' '.join(words[:2])}` failed with code {done.code}: {last}",
-            hint="nothing was written; what the tool says above is why",
+            f"`{tool}` failed with code {done.code}: {last}",
+            hint=hint or "nothing was written; what the tool says above is why",
         )
     return done

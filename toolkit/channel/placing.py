@@ -47,7 +47,9 @@ def place(
         made = work / out.name
         fill(made)
         if os.path.lexists(out):
-            if contents(made) != contents(out) and not (alike and alike(made, out)):
+            if contents(made) != contents(out) and not (
+                alike and out.is_file() and alike(made, out)
+            ):
                 raise UserError(
                     "something else is there already",
                     where=str(out),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 def run(arguments: argparse.Namespace) -> int:
     """Check the channel, write one release in the format asked for, say what to do with it."""
     from toolkit.channel.signed_release import signed_release
-    from toolkit.show.terminal import Terminal
 
     plug: Export = plugins.load(ROOM, arguments.format)
     wishes = _wishes(arguments, plug)
@@ -33,9 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         any_share=plug.IS_CHANNEL,
     )
     done = plug.export(release, arguments.out, wishes)
-    with Terminal() as terminal:
-        for line in _talk(release, done):
-            terminal.say(line)
+    print(*_talk(plug, release, done), sep="\n", file=sys.stderr)  # noqa: T201
     if arguments.json:
         print(json.dumps(_value(arguments.format, release, done), indent=2))  # noqa: T201
     else:
@@ -69,12 +67,15 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _talk(release: SignedRelease, done: Exported) -> list[str]:
+def _talk(plug: Export, release: SignedRelease, done: Exported) -> list[str]:
     one = release.release
-    state = "written" if done.changed else "there already, with these very bytes"
+    what = f"release {one.release} for {one.compatible}"
+    if plug.IS_CHANNEL:
+        what = "all living releases"
     count = f"{len(done.digests)} files" if len(done.digests) > 1 else "1 file"
+    state = "written" if done.changed else "there already, with these very digests"
     return [
-        f"{one.family} release {one.release} for {one.compatible}: {count}, {state}",
+        f"{one.family}, {what}: {count}, {state}",
         *(f"note: {note}" for note in (*release.remarks, *done.notes)),
         *done.next,
     ]

@@ -22,6 +22,10 @@ TAKES = ("key", "device_path", "hardware")
 IS_CHANNEL = False
 TOOL = "mender-artifact"
 OTHERWISE = "or export to another format"
+KEY_FORM = (  # of version 3.9; later ones read both forms
+    "an RSA key in its older form can be read by every version: "
+    "openssl rsa -in KEY.pem -traditional -out MENDER.pem"
+)
 SIGNATURE = "manifest.sig"
 
 
@@ -35,11 +39,14 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
         _write(release, wishes, payload, file)
         # the tool puts the present time on two members; their contents are what is signed
         file.write_bytes(tar_bytes(tar_members(file), release.created_s))
-        run_tool([TOOL, "validate", str(file)], package=TOOL, otherwise=OTHERWISE)
+        # `validate` wants the public key of a signed one; `read` checks every digest as well
+        check = "read" if wishes.key else "validate"
+        run_tool([TOOL, check, str(file)], package=TOOL, otherwise=OTHERWISE)
 
     changed = place(out, fill, created_s=release.created_s, alike=_alike)
     whole = (
-        "an OpenVINO IR has two files: the module `directory` replaces both, and its whole folder"
+        f"the model has {1 + len(release.parts)} files: Mender's module `directory` takes them, "
+        f"and replaces all of {device}/"
     )
     return Exported(
         path=out,
@@ -47,10 +54,14 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
         digests={file.name: file.sha256 for file in files},
         notes=(whole,) if release.parts else (),
         next=(
-            f"upload {out.name} to Mender, or on the device:   mender install {out.name}",
-            f"it puts {', '.join(file.name for file in files)} into {device}/",
+            f"upload {out.name} to Mender, or on the device:  mender install {out.name}",
+            f"it puts {_told(files)} into {device}/",
         ),
     )
+
+
+def _told(files: tuple[SignedFile, ...]) -> str:
+    return files[0].name if len(files) == 1 else f"{len(files)} files"
 
 
 def _carried(release: SignedRelease) -> tuple[SignedFile, ...]:
@@ -92,7 +103,7 @@ def _write(release: SignedRelease, wishes: Wishes, payload: list[Path], file: Pa
     words += ["--key", wishes.key] if wishes.key else []
     for path in payload:
         words += ["--file", str(path)]
-    run_tool(words, package=TOOL, otherwise=OTHERWISE)
+    run_tool(words, package=TOOL, otherwise=OTHERWISE, hint=KEY_FORM if wishes.key else "")
 
 
 def _alike(made: Path, there: Path) -> bool:

@@ -51,8 +51,8 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
         digests={file.name: file.sha256 for file in files},
         notes=(),
         next=(
-            f"push it:   skopeo copy oci:{out}:{number} docker://REGISTRY/{family}:{number}",
-            f"pull it:   oras pull REGISTRY/{family}@sha256:{sha256_bytes(manifest)}",
+            f"push it:  skopeo copy oci:{out}:{number} docker://REGISTRY/{family}:{number}",
+            f"pull it:  oras pull REGISTRY/{family}@sha256:{sha256_bytes(manifest)}",
         ),
     )
 

@@ -46,7 +46,7 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
         digests={file.name: file.sha256 for file in files},
         notes=(),
         next=(
-            f"a server that watches it loads it within a second; a new one:\n"
-            f"  ovms --model_name {name} --model_path {out.absolute() / name} --port 9000",
+            "a server that watches the folder loads it within a second; a new server:",
+            f"  ovms --model_name {name} --model_path {(out / name).absolute()} --port 9000",
         ),
     )

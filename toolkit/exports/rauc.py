@@ -149,7 +149,7 @@ def _next(release: SignedRelease, repository: str, out: Path, is_signed: bool) -
     if not is_signed:
         put = f"rauc --cert=CERT.pem --key=KEY.pem bundle {out} {family}.raucb"
     return (
-        f"{'on the device' if is_signed else 'sign it'}:   {put}",
+        f"{'on the device' if is_signed else 'sign it'}:  {put}",
         f"its system.conf needs [artifacts.{repository}] with type={kind} and a path; "
         f"the model is then PATH/{family}",
     )

@@ -46,8 +46,8 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
         digests={file.name: file.sha256 for file in release.stored},
         notes=() if pair else (unsigned,),
         next=(
-            f"on the device:   swupdate -k CERT.pem -i {out.name}",
-            f"its files are then in {_folder(release, wishes)}/",
+            f"on the device:  swupdate -k CERT.pem -i {out.name}",
+            f"its files are then in {_folder(release, wishes)}/, release.json the last of them",
         ),
     )
 

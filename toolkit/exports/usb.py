@@ -15,7 +15,7 @@ from toolkit.channel.signed_release import SignedRelease, living_files
 from toolkit.digest import sha256_file
 from toolkit.errors import UserError
 
-PURPOSE = "a folder for a USB stick, which cameras take from file:///..."
+PURPOSE = "a folder for a USB stick, which cameras take as their channel"
 TAKES: tuple[str, ...] = ()
 IS_CHANNEL = True
 TIMESTAMP = "timestamp.json"
@@ -43,10 +43,10 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
         digests={file.target: file.sha256 for file in files},
         notes=(),
         next=(
-            f"copy it to a stick and name it as the channel:\n"
+            "copy it to a stick, and on the camera name it as the channel:",
             f"  edgesr pull --channel file:///media/stick --family {family} ...",
-            f"cameras take it until {_expiry(release):%Y-%m-%d %H:%M} UTC; export again after a "
-            "newer signature",
+            f"cameras take it until {_expiry(release):%Y-%m-%d %H:%M} UTC: sign the channel and "
+            "export again after that",
         ),
     )
 
