@@ -16,20 +16,46 @@ static const char *const words[KINDS] = {
     [DISK_FULL] = "disk-full", [READ_ONLY] = "read-only", [BUSY] = "busy",
     [STORE_DAMAGED] = "store", [NEWER_SCHEMA] = "schema", [OTHER_COMPATIBLE] = "compatible",
     [OLD_FIRMWARE] = "firmware", [OLD_RUNTIME] = "runtime", [GOLDEN] = "golden", [SLOW] = "slow",
-    [CRASH] = "crash", [BLOCKED] = "blocked", [BAD_ROOT] = "root", [USAGE] = "usage",
+    [CRASH] = "crash", [HELD_BACK] = "held-back", [BAD_ROOT] = "root", [USAGE] = "usage",
 };
 
-static enum kind last_kind;
-static char last_text[512];
+static struct fault last;
+static char place[sizeof last.place];
+
+/* Texts hold names from the network: what a terminal could take for a command is masked. */
+static void mask(char *text) {
+    for (; *text != '\0'; text++)
+        if (*text < ' ' || *text > '~') *text = '?';
+}
+
+void fault_place(const char *url) {
+    snprintf(place, sizeof place, "%s", url);
+    mask(place);
+}
+
+static void remember(enum kind kind, const char *word, const char *format, va_list arguments) {
+    char text[sizeof last.text]; /* the arguments may hold the last text itself */
+    vsnprintf(text, sizeof text, format, arguments);
+    mask(text);
+    last.kind = kind;
+    memcpy(last.text, text, sizeof text);
+    snprintf(last.word, sizeof last.word, "%s", word);
+    snprintf(last.place, sizeof last.place, "%s", kind <= TLS ? place : "");
+}
 
 bool fail(enum kind kind, const char *format, ...) {
-    char text[sizeof last_text]; /* the arguments may hold the last text itself */
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    remember(kind, words[kind], format, arguments);
     va_end(arguments);
-    last_kind = kind;
-    memcpy(last_text, text, sizeof text);
+    return false;
+}
+
+bool fail_held_back(const char *word, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    remember(HELD_BACK, word, format, arguments);
+    va_end(arguments);
     return false;
 }
 
@@ -50,21 +76,21 @@ bool fail_errno(int number, const char *doing, const char *name) {
 }
 
 void forget_fault(void) {
-    last_kind = KIND_NONE;
-    last_text[0] = '\0';
+    last.kind = KIND_NONE;
+    last.text[0] = last.word[0] = last.place[0] = '\0';
 }
 
-enum kind fault_kind(void) { return last_kind; }
+struct fault fault_save(void) { return last; }
 
-const char *fault_text(void) { return last_text; }
+void fault_restore(const struct fault *saved) { last = *saved; }
+
+enum kind fault_kind(void) { return last.kind; }
+
+const char *fault_text(void) { return last.text; }
+
+const char *fault_word(void) { return last.word; }
 
 const char *kind_word(enum kind kind) { return words[kind]; }
-
-enum kind kind_of_word(const char *word) {
-    for (int kind = 1; kind < KINDS; kind++)
-        if (strcmp(words[kind], word) == 0) return (enum kind)kind;
-    return KIND_NONE;
-}
 
 int kind_exit_code(enum kind kind) {
     if (kind == KIND_NONE) return 0;
@@ -72,7 +98,7 @@ int kind_exit_code(enum kind kind) {
     return kind >= BAD_ROOT ? 2 : 3;
 }
 
-const char *kind_hint(enum kind kind) {
+static const char *hint_of(enum kind kind) {
     switch (kind) {
     case BAD_ROOT: return "hand in the `root.json` that came with the camera's firmware";
     case USAGE: return "`edgesr-pull --help` lists the options";
@@ -89,7 +115,8 @@ const char *kind_hint(enum kind kind) {
 }
 
 void print_fault(void) {
-    const char *label = kind_exit_code(last_kind) == 5 ? "refused" : "error";
-    fprintf(stderr, "%s[%s]: %s\n\nhint: %s\n", label, kind_word(last_kind), last_text,
-            kind_hint(last_kind));
+    const char *label = kind_exit_code(last.kind) == 5 ? "refused" : "error";
+    fprintf(stderr, "%s[%s]: %s\n", label, last.word, last.text);
+    if (last.place[0] != '\0') fprintf(stderr, "  --> %s\n", last.place);
+    fprintf(stderr, "\nhint: %s\n", hint_of(last.kind));
 }

@@ -161,13 +161,14 @@ int file_append(int folder, const char *name, off_t *size) {
     return file;
 }
 
-void folder_remove(int parent, const char *name) {
+void folder_remove(int parent, const char *name, const char *first) {
     int folder = folder_open(parent, name, false);
     DIR *listing = folder < 0 ? NULL : fdopendir(folder);
     if (listing == NULL) {
         if (folder >= 0) close(folder);
         return;
     }
+    unlinkat(folder, first, 0);
     const struct dirent *entry;
     for (unsigned int n = 0; n < COLLECT_MOST && (entry = readdir(listing)) != NULL; n++)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)

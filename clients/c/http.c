@@ -11,6 +11,7 @@
 
 #include "fault.h"
 #include "files.h"
+#include "hooks.h"
 #include "limits.h"
 
 /* One answer of a server while it arrives. */
@@ -85,9 +86,8 @@ static bool keep(struct answer *answer, const char *bytes, size_t length) {
         return fail_errno(errno, "write", "the file that arrives");
     bool first_half = answer->length <= answer->most / 2;
     answer->length += (long long)length;
-    if (settings.half != NULL && answer->memory == NULL && first_half &&
-        answer->length > answer->most / 2)
-        settings.half();
+    if (answer->memory == NULL && first_half && answer->length > answer->most / 2)
+        at("fetch", "in");
     return true;
 }
 
@@ -104,31 +104,31 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *context) {
     return answer_fits(answer) && keep(answer, bytes, length) ? length : 0;
 }
 
-static bool fail_status(const char *url) {
-    if (last_status == 404) return fail(MISSING, "it is not there: %s", url);
-    if (last_status == 416) return fail(BAD_RANGE, "the server does not have the range: %s", url);
-    return fail(HTTP_STATUS, "the server answered %ld: %s", last_status, url);
+static bool fail_status(void) {
+    if (last_status == 404) return fail(MISSING, "it is not there");
+    if (last_status == 416) return fail(BAD_RANGE, "the server does not have the range");
+    return fail(HTTP_STATUS, "the server answered %ld", last_status);
 }
 
-static bool fail_transfer(CURLcode code, const char *url) {
+static bool fail_transfer(CURLcode code) {
     const char *told = curl_easy_strerror(code);
     switch (code) {
-    case CURLE_FILESIZE_EXCEEDED: return fail(ENDLESS_DATA, "more bytes than signed: %s", url);
-    case CURLE_OPERATION_TIMEDOUT: return fail(TIMED_OUT, "nothing came for too long: %s", url);
-    case CURLE_FILE_COULDNT_READ_FILE: return fail(MISSING, "it is not there: %s", url);
+    case CURLE_FILESIZE_EXCEEDED: return fail(ENDLESS_DATA, "more bytes than signed");
+    case CURLE_OPERATION_TIMEDOUT: return fail(TIMED_OUT, "nothing came for too long");
+    case CURLE_FILE_COULDNT_READ_FILE: return fail(MISSING, "it is not there");
     case CURLE_BAD_DOWNLOAD_RESUME:
-    case CURLE_RANGE_ERROR: return fail(BAD_RANGE, "the range is not there: %s", url);
+    case CURLE_RANGE_ERROR: return fail(BAD_RANGE, "the range is not there");
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION: return fail(TLS, "%s: %s", told, url);
+    case CURLE_PEER_FAILED_VERIFICATION: return fail(TLS, "%s", told);
     default: break;
     }
     if (last_status == 200 || last_status == 206)
-        return fail(TRUNCATED, "the answer was cut short: %s", url);
-    return fail(NETWORK, "%s: %s", told, url);
+        return fail(TRUNCATED, "the answer was cut short");
+    return fail(NETWORK, "%s", told);
 }
 
 /* One request; the body goes where `answer` says. */
@@ -147,14 +147,15 @@ static bool ask(const char *url, struct answer *answer) {
     curl_easy_setopt(handle, CURLOPT_WRITEDATA, answer);
     curl_easy_setopt(handle, CURLOPT_HEADERDATA, answer);
     forget_fault();
+    fault_place(url);
     CURLcode code = curl_easy_perform(handle);
     last_status = 0;
     curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &last_status);
     curl_easy_getinfo(handle, CURLINFO_REDIRECT_COUNT, &redirects);
     counters.requests += 1 + redirects;
     if (fault_kind() != KIND_NONE) return false; /* set by what took the body */
-    if (last_status != 0 && last_status != 200 && last_status != 206) return fail_status(url);
-    if (code != CURLE_OK) return fail_transfer(code, url);
+    if (last_status != 0 && last_status != 200 && last_status != 206) return fail_status();
+    if (code != CURLE_OK) return fail_transfer(code);
     return answer_fits(answer); /* a body of no bytes was not judged yet */
 }
 
@@ -200,7 +201,7 @@ static bool try_download(const char *url, int file, long long kept, long long le
     struct answer answer = {.file = file, .length = kept, .resumed_at = kept, .most = length};
     bool whole = kept == length || ask(url, &answer);
     if (whole && answer.length < length)
-        whole = fail(TRUNCATED, "%lld of %lld bytes came: %s", answer.length, length, url);
+        whole = fail(TRUNCATED, "%lld of %lld bytes came", answer.length, length);
     if (!whole && fault_kind() == BAD_RANGE && ftruncate(file, 0) != 0)
         return fail_errno(errno, "empty", "the file that arrives");
     if (whole && fsync(file) != 0) return fail_errno(errno, "sync", "the file that arrived");
@@ -240,7 +241,7 @@ bool http_download(const char *url, int folder, const char *part, long long leng
         unlinkat(folder, part, 0);
         if (resumed == 0) break; /* else the bytes of an earlier run may be to blame: once more */
     }
-    return fail(ARBITRARY_FILE, "the file is not what was signed: %s", url);
+    return fail(ARBITRARY_FILE, "the file is not what was signed");
 }
 
 bool url_quote(char *out, size_t room, const char *text, const char *kept) {

@@ -10,7 +10,6 @@ struct transfer {
     int tries;          /* of one file */
     double retry_s;     /* pause before the second try; doubles with each */
     const char *ca;     /* PEM file of the authorities to trust for https; NULL: the system's */
-    void (*half)(void); /* called in the middle of a file, for the kill tests; NULL: nothing */
 };
 
 struct counters {

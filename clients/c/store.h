@@ -1,0 +1,57 @@
+/* The store of a camera, the same that the Python client keeps; README.md describes it. */
+#ifndef EDGESR_STORE_H
+#define EDGESR_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "limits.h"
+#include "release.h"
+#include "signatures.h"
+
+struct store {
+    const char *path;
+    int folder, metadata, releases, lock; /* descriptors */
+};
+
+struct stored { /* a release of which every file was there with its digest */
+    bool there;
+    long long release;
+    char id[SHA256_HEX]; /* SHA-256 of its release.json, and the name of its folder */
+    char content[SHA256_HEX];
+    char model[NAME_MOST_BYTES + 1];
+};
+
+struct standing { /* what the camera can serve right now */
+    struct stored current, previous;
+};
+
+bool store_open(struct store *store, const char *path);
+bool store_lock(struct store *store, long wait_s); /* until the process ends, however it ends */
+void store_close(struct store *store);
+
+/* A stored release with every file verified. */
+bool store_release(const struct store *store, const char *id, struct stored *out);
+/* A stored file that has these bytes, copied under its part name. False without a fault. */
+bool store_copy(const struct store *store, const struct release_file *file, int goal_folder,
+                const char *part);
+
+struct standing store_standing(const struct store *store);
+/* The same with pointers repaired: a camera that has a valid release serves one. */
+bool store_heal(const struct store *store, struct standing *out);
+bool store_point(const struct store *store, const char *pointer, const struct stored *to);
+bool store_return_to_previous(const struct store *store, struct standing *out);
+
+/* The kind that a content was blocked for; false where it is not blocked. */
+bool store_blocked(const struct store *store, const char *content, char kind[33]);
+bool store_block(const struct store *store, const char *content, const char *kind);
+
+long store_attempts(const struct store *store, const char *id);
+bool store_begin_trial(const struct store *store, const char *id, long attempt);
+void store_end_trial(const struct store *store);
+
+/* Remove every release but these; NULL for none. */
+void store_collect(const struct store *store, const char *first, const char *second,
+                   const char *third);
+
+#endif
