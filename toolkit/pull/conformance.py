@@ -95,16 +95,16 @@ def _update(options: argparse.Namespace, path: str | None) -> TargetFile | None:
         workflow = Workflow(
             url=options.metadata_url,
             kept=folder,
-            scratch=Kept(folder=Path(scratch)),
+            scratch=Path(scratch),
             http=_http(),
             clock=clock.read(NO_FLOOR),
             ascii_only=False,
             on_state=lambda state, phase: None,
             say=_say,
         )
-        stored = [unquote(one.stem) for one in sorted(options.metadata_dir.glob("*.json"))]
-        roles = [role for role in stored if role != "root"]
-        return workflow.run(folder.read(GIVEN) or b"", roles, path)
+        roles = [unquote(name) for name in folder.names() if name != "root"]
+        workflow.refresh(folder.read(GIVEN) or b"", roles)
+        return None if path is None else workflow.find(path)
 
 
 def _download(options: argparse.Namespace) -> None:

@@ -51,6 +51,12 @@ class Kept:
                 part_of(path).unlink()
             raise
 
+    def names(self) -> list[str]:
+        """The files that may be roles, without `.json`."""
+        with contextlib.suppress(OSError):
+            return sorted(one.stem for one in self.folder.iterdir() if one.suffix == ".json")
+        return []
+
     def root_versions(self) -> list[int]:
         """Which versions the root chain has, oldest first."""
         with contextlib.suppress(OSError):

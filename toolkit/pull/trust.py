@@ -10,22 +10,22 @@ camera that only shows its status does not pay for it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from toolkit.errors import EnvironmentFailure
+from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.pull import clock
 from toolkit.pull.clock import Clock
 from toolkit.pull.disk import failure_of
 from toolkit.pull.kept import Kept
-from toolkit.release import DIGEST, INDEX, target_path
+from toolkit.release import DIGEST, FAMILY, INDEX, RESERVED, target_path
 
 if TYPE_CHECKING:
-    from tuf.api.metadata import TargetFile
+    from tuf.api.metadata import DelegatedRole, Signed, TargetFile
 
     from toolkit.pull.fetch import Http
     from toolkit.pull.workflow import Workflow
@@ -55,7 +55,7 @@ class RoleState:
 class Trusted:
     """What a channel offers one family, verified and in date."""
 
-    family: str | None
+    family: str
     clock: Clock  # after what the signed metadata says about the time
     roles: Mapping[str, RoleState]
     targets: Mapping[str, Target]  # of the family, by TUF path
@@ -80,30 +80,32 @@ def refresh(
 
     channel: URL of the folder that holds metadata/ and targets/. metadata: the camera's folder of
     trusted metadata, which only ever moves forward, each file replaced as a whole; a damaged one is
-    fetched afresh. root: the root metadata that the camera was built with. family: None for the
-    top-level roles only. floor: a time that has passed for sure, UTC. on_state: told each state of
+    fetched afresh. root: the root metadata that the camera was built with. family: None
+    for the only one. floor: a time that has passed for sure, UTC. on_state: told each state of
     `root timestamp snapshot targets family` with "before", "in" (halfway through replacing its
     file) and "after". say: told in a line what was mended.
 
     A channel without news costs two requests. Raises SecurityError (`unsigned`, `wrong-key`,
     `threshold`, `tampered`, `rollback`, `freeze`, `mix-and-match`, `endless-data`, `malformed`),
     EnvironmentFailure (`clock`, `missing`, `disk-full`, `read-only`, `store`, and what `http`
-    raises) and UserError (`root`).
+    raises) and UserError (`root`, or a family that must be named).
     """
     from toolkit.pull.workflow import Workflow
 
     with _scratch() as scratch:
+        kept = Kept(folder=metadata)
         workflow = Workflow(
             url=f"{channel.rstrip('/')}/metadata",
-            kept=Kept(folder=metadata),
-            scratch=Kept(folder=Path(scratch)),
+            kept=kept,
+            scratch=Path(scratch),
             http=http,
             clock=clock.read(floor),
             ascii_only=True,
             on_state=on_state,
             say=say,
         )
-        return _trusted(workflow, channel, root, family)
+        workflow.refresh(root, [*ROLES, *filter(is_family, kept.names())])
+        return _trusted(workflow, channel, family)
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
@@ -113,14 +115,13 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
         raise failure_of(error, Path("/tmp")) from error
 
 
-def _trusted(workflow: Workflow, channel: str, root: bytes, family: str | None) -> Trusted:
-    names = (*ROLES, family) if family else ROLES
-    workflow.run(root, names, target_path(family, INDEX) if family else None)
-    offered: Mapping[str, TargetFile] = {}
-    if family:
-        offered = _family(workflow, family)
-    states = {one: workflow.signed(one) for one in ("root", *names)}
-    prefixed = workflow.consistent
+def _trusted(workflow: Workflow, channel: str, wanted: str | None) -> Trusted:
+    delegated = _delegated(workflow)
+    family = _chosen(wanted, sorted(delegated), channel)
+    workflow.find(target_path(family, INDEX))
+    workflow.check_delegated(family)
+    states = {one: workflow.verified.signed(one) for one in ("root", *ROLES, family)}
+    prefixed = bool(workflow.verified.root.consistent_snapshot)
     return Trusted(
         family=family,
         clock=workflow.clock,
@@ -130,30 +131,50 @@ def _trusted(workflow: Workflow, channel: str, root: bytes, family: str | None) 
         },
         targets={
             path: _target(channel, path, file, prefixed)
-            for path, file in offered.items()
-            if DIGEST.fullmatch(file.hashes.get("sha256", ""))
+            for path, file in _files(states[family]).items()
+            if delegated[family].is_delegated_path(path)
+            and DIGEST.fullmatch(file.hashes.get("sha256", ""))
         },
     )
 
 
-def _family(workflow: Workflow, family: str) -> Mapping[str, TargetFile]:
-    """The files that a family's role signs within its own folder."""
+def _delegated(workflow: Workflow) -> Mapping[str, DelegatedRole]:
+    """The families of a channel: the roles that `targets` delegates to by name."""
     from tuf.api.metadata import Targets
 
-    above = workflow.signed("targets")
-    delegations = above.delegations if isinstance(above, Targets) else None
-    roles = (delegations.roles if delegations else None) or {}
-    if family not in roles:
-        raise EnvironmentFailure(
-            f"the channel has no family `{family}`",
-            where=workflow.url,
-            hint=f"it has: {', '.join(sorted(roles)) or 'none'}",
-            kind="missing",
+    targets = workflow.verified.signed("targets")
+    delegations = targets.delegations if isinstance(targets, Targets) else None
+    roles = delegations.roles if delegations is not None else None
+    return {name: role for name, role in (roles or {}).items() if is_family(name)}
+
+
+def is_family(name: str) -> bool:
+    """Whether a role's name can be that of a family."""
+    return FAMILY.fullmatch(name) is not None and name not in RESERVED
+
+
+def _chosen(wanted: str | None, families: Sequence[str], channel: str) -> str:
+    shown = ", ".join(families[:20]) or "none"
+    if wanted is None and len(families) == 1:
+        return families[0]
+    if wanted is None and families:
+        raise UserError(
+            f"the channel has {len(families)} families",
+            where=channel,
+            hint=f"name one with --family: {shown}",
         )
-    workflow.check_delegated(family)
-    signed = workflow.signed(family)
-    files = signed.targets if isinstance(signed, Targets) else {}
-    return {path: file for path, file in files.items() if roles[family].is_delegated_path(path)}
+    if wanted is None or wanted not in families:
+        named = "family" if wanted is None else f"family `{wanted}`"
+        raise EnvironmentFailure(
+            f"the channel has no {named}", where=channel, hint=f"it has: {shown}", kind="missing"
+        )
+    return wanted
+
+
+def _files(signed: Signed) -> Mapping[str, TargetFile]:
+    from tuf.api.metadata import Targets
+
+    return signed.targets if isinstance(signed, Targets) else {}
 
 
 def _target(channel: str, path: str, file: TargetFile, prefixed: bool) -> Target:
