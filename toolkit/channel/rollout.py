@@ -23,7 +23,7 @@ from toolkit.errors import UserError
 from toolkit.plugins import did_you_mean
 from toolkit.release import ALL_BASIS_POINTS, Entry, Index, target_path
 
-SHARE = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?%")
+SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?%")
 
 
 def basis_points_of(text: str) -> int:
@@ -33,7 +33,7 @@ def basis_points_of(text: str) -> int:
     if not 0 <= points <= ALL_BASIS_POINTS:
         raise UserError(
             f"a share is a percentage from 0% to 100%, in steps of 0.01%, got `{text}`",
-            hint=f"{text}%" if re.fullmatch(r"\d{1,2}", text) else "10%",
+            hint=f"{text}%" if re.fullmatch(r"[0-9]{1,2}", text) else "10%",
         )
     return points
 

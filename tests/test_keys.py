@@ -1,0 +1,339 @@
+"""Keys are made once, kept from others, and missed only by what needs them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import struct
+import subprocess
+
+import pytest
+from channel_parts import NOW, Camera, draft, tree
+
+from toolkit.channel import keys_file
+from toolkit.channel.keys import open_keys
+from toolkit.channel.keys_file import signer_of
+from toolkit.channel.keys_init import init_keys
+from toolkit.channel.keys_root import newest_root
+from toolkit.channel.keys_secret import new_passphrase, read_passphrase, secret_of
+from toolkit.channel.publish import publish_draft
+from toolkit.errors import EnvironmentFailure, Problems, SecurityError, UserError
+
+WORDS = "correct horse"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """One round of key stretching instead of the many that a thief must pay."""
+    monkeypatch.setattr(keys_file, "KDF_ROUNDS", 1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "keys"
+
+
+def modes(folder):
+    return {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.glob("*.key"))}
+
+
+def test_private_keys_are_their_owners_alone(folder):
+    init_keys(folder, families=["street"], now=NOW)
+    assert modes(folder) == {"keys": 0o700} | {
+        f"{name}-1.key": 0o600 for name in ("root", "targets", "snapshot", "timestamp", "street")
+    } | {"root-2.key": 0o600, "root-3.key": 0o600}  # fmt: skip
+    public = (folder / "keys.json").read_text()
+    for file in folder.glob("*.key"):
+        secret = "".join(file.read_text().splitlines()[1:-1])
+        assert not any(secret[at : at + 20] in public for at in range(0, len(secret), 20))
+
+
+def test_the_first_root_is_signed_at_once_by_all_of_its_keys(folder):
+    ring = init_keys(folder, now=NOW)
+    root = newest_root(folder)
+    assert root.signed.version == 1 and root.signed.consistent_snapshot
+    assert {key.keyid for name, key in ring.keys.items() if name[:4] == "root"} == set(
+        root.signatures
+    )
+    assert {name: role.threshold for name, role in root.signed.roles.items()} == {
+        "root": 2, "targets": 1, "snapshot": 1, "timestamp": 1}  # fmt: skip
+    assert (folder / "root.json").read_bytes() == (folder / "1.root.json").read_bytes()
+
+
+def test_made_again_nothing_changes(folder):
+    init_keys(folder, families=["street"], now=NOW)
+    before = tree(folder)
+    init_keys(folder, families=["street"], algorithm="ecdsa-p256")
+    assert tree(folder) == before
+
+
+def test_a_family_is_added_to_what_is_there(folder):
+    first = init_keys(folder, families=["street"], now=NOW)
+    before = tree(folder)
+    ring = init_keys(folder, families=["yard"], now=NOW)
+    after = tree(folder)
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "keys.json",
+        "yard-1.key",
+    }
+    assert ring.families == ("street", "yard") and first.keys.items() <= ring.keys.items()
+
+
+def test_killed_between_two_keys_it_goes_on(folder, monkeypatch, quick):
+    real = keys_file._generate
+
+    def dies_at_the_fourth(algorithm):
+        if (folder / "root-3.key").exists():
+            raise KeyboardInterrupt
+        return real(algorithm)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys_file, "_generate", dies_at_the_fourth)
+        with pytest.raises(KeyboardInterrupt):
+            init_keys(folder, passphrase=WORDS, now=NOW)
+    before = tree(folder)
+    with pytest.raises(UserError, match="is another one"):
+        init_keys(folder, passphrase="another", now=NOW)
+    init_keys(folder, passphrase=WORDS, now=NOW)
+    assert before.items() <= tree(folder).items()
+
+
+@pytest.mark.parametrize(
+    "numbers, found",
+    [
+        ({"counts": {"root": 1}}, "`root` cannot have 1 keys of which 2"),
+        ({"counts": {"root": 0}, "thresholds": {"root": 0}}, "0 keys of which 0"),
+        ({"thresholds": {"targets": 2}}, "`targets` cannot have 1 keys of which 2"),
+        ({"counts": {"root": 17}}, "17 keys of which 2"),
+        ({"families": ["Street"]}, "`Street` cannot be the name"),
+        ({"families": ["timestamp"]}, "`timestamp` cannot be the name"),
+    ],
+)
+def test_impossible_wishes_make_no_key(folder, numbers, found):
+    with pytest.raises(UserError, match=found):
+        init_keys(folder, now=NOW, **numbers)
+    assert not folder.exists()
+
+
+def test_all_impossible_wishes_at_once(folder):
+    with pytest.raises(Problems) as caught:
+        init_keys(folder, families=["a b"], counts={"root": 1}, now=NOW)
+    assert len(caught.value.problems) == 2
+
+
+def test_an_encrypted_key_needs_its_passphrase(folder, quick):
+    ring = init_keys(folder, passphrase=WORDS, now=NOW)
+    for file in folder.glob("*.key"):
+        assert subprocess.run(
+            ["ssh-keygen", "-y", "-P", "", "-f", file], capture_output=True, check=False
+        ).returncode
+    signature = signer_of(open_keys(folder, passphrase=WORDS), "targets-1").sign(b"x")
+    signer_of(ring, "targets-1").public_key.verify_signature(signature, b"x")
+    with pytest.raises(UserError) as caught:
+        signer_of(open_keys(folder, passphrase="wrong"), "targets-1")
+    assert (caught.value.exit_code, caught.value.kind) == (2, "passphrase")
+    assert "the passphrase does not open `targets-1`" in str(caught.value)
+
+
+def test_a_guess_costs_a_thief_32_rounds_of_bcrypt():
+    pem = keys_file._pem(keys_file._generate("ed25519"), WORDS)
+    data = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    # openssh's PROTOCOL.key: magic, cipher, KDF, and the KDF's salt and rounds, each with a length
+    fields, at = [], len(b"openssh-key-v1\0")
+    for _ in range(3):
+        (length,) = struct.unpack_from(">I", data, at)
+        fields.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    assert fields[:2] == [b"aes256-ctr", b"bcrypt"]
+    assert struct.unpack(">I", fields[2][-4:]) == (32,)
+
+
+def test_one_passphrase_is_asked_for_once(folder, quick):
+    init_keys(folder, families=["street"], passphrase=WORDS, now=NOW)
+    asked = []
+
+    def secret(what):
+        asked.append(what)
+        return WORDS
+
+    ring = open_keys(folder, secret=secret)
+    publish_draft(folder.parent / "channel", draft(), keys=ring, now=NOW)
+    assert asked == ["the passphrase of street-1"]
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
+def test_a_key_that_others_may_use_is_refused(folder, mode):
+    init_keys(folder, families=["street"], now=NOW)
+    (folder / "snapshot-1.key").chmod(mode)
+    channel = folder.parent / "channel"
+    with pytest.raises(SecurityError) as caught:
+        publish_draft(channel, draft(), keys=open_keys(folder), now=NOW)
+    assert (caught.value.exit_code, caught.value.kind) == (5, "key-mode")
+    assert f"its mode is {mode:04o}" in str(caught.value)
+    assert tree(channel) == {}
+
+
+def test_a_key_behind_a_link_is_refused(folder):
+    init_keys(folder, now=NOW)
+    shutil.move(folder / "targets-1.key", folder.parent / "elsewhere.key")
+    (folder / "targets-1.key").symlink_to(folder.parent / "elsewhere.key")
+    with pytest.raises(UserError, match="cannot read a key"):
+        signer_of(open_keys(folder), "targets-1")
+
+
+def test_another_key_under_the_name(folder):
+    init_keys(folder, now=NOW)
+    shutil.copy(folder / "snapshot-1.key", folder / "targets-1.key")
+    with pytest.raises(UserError, match="not the private key of `targets-1`"):
+        signer_of(open_keys(folder), "targets-1")
+
+
+def test_a_damaged_key_file(folder):
+    init_keys(folder, now=NOW)
+    (folder / "targets-1.key").write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n")
+    with pytest.raises(UserError, match="the key file cannot be read"):
+        signer_of(open_keys(folder), "targets-1")
+
+
+def test_publishing_needs_no_root_key(folder):
+    init_keys(folder, families=["street"], now=NOW)
+    for file in folder.glob("root-*.key"):
+        file.unlink()
+    channel = folder.parent / "channel"
+    publish_draft(channel, draft(), keys=open_keys(folder), now=NOW)
+    assert Camera(channel, folder / "root.json").newest().release == 1
+
+
+@pytest.mark.parametrize("role", ["targets", "snapshot", "timestamp", "street"])
+def test_a_missing_key_is_named(folder, role):
+    init_keys(folder, families=["street"], now=NOW)
+    (folder / f"{role}-1.key").unlink()
+    channel = folder.parent / "channel"
+    with pytest.raises(EnvironmentFailure) as caught:
+        publish_draft(channel, draft(), keys=open_keys(folder), now=NOW)
+    assert caught.value.kind == "key-missing"
+    assert f"not here: {role}-1.key" in str(caught.value)
+    assert tree(channel) == {}
+
+
+def test_two_of_three_must_sign(folder):
+    init_keys(
+        folder,
+        families=["street"],
+        counts={"targets": 3, "street": 2},
+        thresholds={"targets": 2, "street": 2},
+        now=NOW,
+    )
+    channel = folder.parent / "channel"
+    (folder / "targets-3.key").unlink()
+    publish_draft(channel, draft(), keys=open_keys(folder), now=NOW)
+    assert Camera(channel, folder / "root.json").newest().release == 1
+    signed = json.loads((channel / "metadata/1.targets.json").read_bytes())
+    assert len(signed["signatures"]) == 2
+    (folder / "street-2.key").unlink()
+    with pytest.raises(
+        EnvironmentFailure, match="`street` must be signed by 2 of its 2 keys, 1 of"
+    ):
+        publish_draft(channel, draft(2), keys=open_keys(folder), now=NOW)
+
+
+def test_ecdsa_for_chips_without_ed25519(folder):
+    init_keys(folder, families=["street"], algorithm="ecdsa-p256", now=NOW)
+    channel = folder.parent / "channel"
+    publish_draft(channel, draft(), keys=open_keys(folder), now=NOW)
+    assert Camera(channel, folder / "root.json").newest().release == 1
+    data = (channel / "metadata/1.snapshot.json").read_bytes()
+    assert b'"expires"' in data.partition(b'],"signed":')[2]
+    schemes = {
+        key["public"]["scheme"]
+        for key in json.loads((folder / "keys.json").read_text())["keys"].values()
+    }
+    assert schemes == {"ecdsa-sha2-nistp256"}
+
+
+def test_no_keys_folder(folder):
+    with pytest.raises(UserError) as caught:
+        open_keys(folder)
+    assert caught.value.hint == f"edgesr keys init {folder}"
+
+
+BROKEN = {
+    "no json": (lambda v: None, "it is no JSON"),
+    "newer": (lambda v: v | {"schema": 2}, "its schema is 2"),
+    "no timestamp": (lambda v: v["roles"].pop("timestamp") and v, "`timestamp` is missing"),
+    "threshold": (lambda v: v["roles"]["root"].update(threshold=4) or v, "threshold 4"),
+    "unknown key": (lambda v: v["roles"]["root"]["keys"].append("x") or v, "names the key `x`"),
+    "extra": (lambda v: v["roles"]["root"].update(x=1) or v, "an unknown key 'x'"),
+    "family": (lambda v: v["roles"].update({"../x": v["roles"]["root"]}) or v, "name of a family"),
+    "key name": (lambda v: v["keys"].update({"../x": v["keys"]["root-1"]}) or v, "name of a key"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_damaged_keys_file(folder, name):
+    init_keys(folder, now=NOW)
+    breaks, found = BROKEN[name]
+    value = breaks(json.loads((folder / "keys.json").read_text()))
+    (folder / "keys.json").write_text("{" if value is None else json.dumps(value))
+    with pytest.raises(UserError) as caught:
+        open_keys(folder)
+    assert "`keys.json` cannot be understood" in str(caught.value) and found in str(caught.value)
+
+
+def test_a_key_file_that_leaves_the_folder(folder):
+    init_keys(folder, now=NOW)
+    text = (folder / "keys.json").read_text().replace("file:targets-1.key", "file:../x.key")
+    (folder / "keys.json").write_text(text)
+    with pytest.raises(SecurityError, match="leaves the folder"):
+        signer_of(open_keys(folder), "targets-1")
+
+
+def test_a_root_that_does_not_follow(folder):
+    ring = init_keys(folder, now=NOW)
+    others = init_keys(folder.parent / "others", now=NOW)
+    shutil.copy(others.folder / "1.root.json", folder / "2.root.json")
+    with pytest.raises(SecurityError, match="root 2 does not follow"):
+        newest_root(ring.folder)
+
+
+def test_where_a_passphrase_comes_from(tmp_path):
+    file = tmp_path / "passphrase"
+    file.write_text("from the file\nmore\n")
+    file.chmod(0o600)
+    here = {"EDGESR_KEY_PASSPHRASE": "from here", "EDGESR_KEY_PIN": "1234"}
+    typed = lambda prompt: f"typed at {prompt}"  # noqa: E731
+    what = "the passphrase of root-1"
+    assert secret_of(file, environment=here)(what) == "from the file"
+    assert secret_of(None, environment=here)(what) == "from here"
+    assert secret_of(None, environment={}, ask=typed)(what) == f"typed at {what}: "
+    assert secret_of(file, environment=here)("the pin of timestamp-1") == "1234"
+    assert new_passphrase(file, environment=here) == "from the file"
+    assert new_passphrase(None, environment=here) == "from here"
+
+
+def test_a_new_passphrase_is_typed_twice():
+    answers = iter(["one", "one", "one", "two"])
+    ask = lambda _: next(answers)  # noqa: E731
+    assert new_passphrase(None, environment={}, ask=ask) == "one"
+    with pytest.raises(UserError, match="the two passphrases differ"):
+        new_passphrase(None, environment={}, ask=ask)
+
+
+def test_a_passphrase_that_others_may_read_is_refused(tmp_path):
+    file = tmp_path / "passphrase"
+    file.write_text("x\n")
+    file.chmod(0o644)
+    with pytest.raises(SecurityError) as caught:
+        read_passphrase(file)
+    assert (caught.value.exit_code, caught.value.kind) == (5, "key-mode")
+    file.chmod(0o600)
+    assert read_passphrase(file) == "x"
+    file.write_text("\n")
+    with pytest.raises(UserError, match="no passphrase in its first line"):
+        read_passphrase(file)
+
+
+def test_an_empty_passphrase_protects_nothing(folder):
+    with pytest.raises(UserError, match="protects nothing"):
+        init_keys(folder, passphrase="", now=NOW)
