@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tarfile
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -334,6 +335,7 @@ def test_swupdate_accepts_a_signed_file_and_cpio_finds_the_same_bytes(channel, t
     assert listed[:2] == ["sw-description", "sw-description.sig"] and listed[-1] == "release.json"
     assert {name: sha256(files[name]) for name in STORED} == done.digests
     assert done.digests.items() <= digests_of(released(channel)).items()
+    assert done.path.stat().st_size % 512 == 0  # SWUpdate waits for the rest of the last block
     description = files["sw-description"].decode()
     assert description.count('atomic-install = "true"') == description.count("sha256 =") == 5
     assert done.notes == ()
@@ -412,6 +414,8 @@ def test_mender_reads_the_model_s_digest_out_of_its_artifact(channel, tmp_path):
     files = in_mender(done.path)
     assert (files["dest_dir"], files["filename"]) == (b"/data/nets\n", b"net.int8.tflite\n")
     assert done.digests == {model.name: model.sha256} and sha256(files[model.name]) == model.sha256
+    with tarfile.open(done.path) as archive:
+        assert {one.mtime for one in archive} == {NOW.timestamp()}
 
 
 @needs("formats")
