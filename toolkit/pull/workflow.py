@@ -171,9 +171,10 @@ class Workflow(FetcherInterface):
         try:
             return self._http.get(url, most_bytes)
         except HttpStatus as error:
-            if self._asked[0] == "root" and error.status in ABSENT:
-                raise DownloadHTTPError(str(error), 404) from error  # there is no newer root
-            raise
+            if self._asked[0] != "root" or error.status not in ABSENT:
+                raise
+            self._pass("root")  # it is the last one; now, as next python-tuf reads what is stored
+            raise DownloadHTTPError(str(error), 404) from error
 
     # From role to role
 
@@ -235,17 +236,22 @@ class Workflow(FetcherInterface):
     def _drop_unsigned(self) -> None:
         """Forget stored roles that the present root's keys do not sign, learn the time of others.
 
-        This is the way back after stolen keys signed versions that no honest role can exceed.
+        This is the way back after stolen keys signed versions that no honest role can exceed. Both
+        go where the keys of one were changed: each states versions of the other (TUF 5.3.11).
         """
-        for role in ("timestamp", "snapshot"):
-            if self.verified.read(role) is None:
-                continue
+        stored = [role for role in ("timestamp", "snapshot") if self.verified.read(role)]
+        dropped = set()
+        for role in stored:
             metadata = self.verified.metadata(role)
-            if not verdicts.signs(self.verified.root, role, metadata):
+            scene = self._scene(role, b"")
+            problem = verdicts.signature_fault(self.verified.root, scene, metadata, "root")
+            if problem is not None:
                 self._say(f"the stored `{role}.json` is not signed by this root; it is dropped")
-                self.verified.drop(role)
+                dropped |= {role} if problem.kind == "tampered" else set(stored)
             elif role == "timestamp":
                 self.clock = self.clock.at_least(verdicts.said(metadata.signed))
+        for role in dropped:
+            self.verified.drop(role)
 
     def _date(self, role: str) -> None:
         """Judge a verified role by our clock: the Updater knows only the system's."""
