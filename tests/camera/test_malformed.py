@@ -144,16 +144,29 @@ def test_a_broken_timestamp_is_refused(camera, forge, server, how):
     suffered(attack, camera, forge, server)
 
 
-@pytest.mark.parametrize("role", [role for role in ORDER if role != "timestamp"])
-def test_deep_and_doubled_json_is_refused_in_every_role(camera, forge, role):
-    forge.renew("root", "targets", FAMILY, "snapshot", "timestamp")
-    good = forge.file(role).read_bytes()
-    for how in ("deep", "duplicate-key", "half"):
-        forge.put_raw(role, BROKEN[how](good))
+@pytest.mark.parametrize("role", ["snapshot", "targets", FAMILY])
+def test_broken_json_is_refused_in_every_role_though_its_parent_names_it(camera, forge, role):
+    """Somebody with the online keys: digest and length of the broken file are signed."""
+    for how in ("deep", "deep-inside", "duplicate-key", "half"):
+        forge.renew(role)
+        forge.put_raw(role, BROKEN[how](forge.file(role).read_bytes()))
+        forge.renew(*([] if role == "snapshot" else ["snapshot"]), "timestamp")
         before = camera.store.state()
         assert_refused(camera.pull(), "malformed", role)
         assert_kept(camera, before, forge, at=role)
-    forge.put_raw(role, good)
+    forge.renew(role, "snapshot", "timestamp")
+    assert camera.heals()
+
+
+def test_broken_json_is_refused_as_a_root(camera, forge):
+    forge.renew("root")
+    good = forge.file("root").read_bytes()
+    for how in ("deep", "deep-inside", "duplicate-key", "half"):
+        forge.put_raw("root", BROKEN[how](good))
+        before = camera.store.state()
+        assert_refused(camera.pull(), "malformed", "root")
+        assert_kept(camera, before, forge)
+    forge.put_raw("root", good)
     assert camera.heals()
 
 
