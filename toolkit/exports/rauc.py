@@ -2,7 +2,7 @@
 
 A model of one file goes to a repository of type `files`; the link `<repository>/<family>` is then
 changed in one moment. A model of two files goes to one of type `trees`, where `<family>` is a
-folder. Repositories came with RAUC 1.14; an older one makes such a bundle but cannot install it.
+folder. Repositories came with RAUC 1.13; an older one makes such a bundle but cannot install it.
 https://rauc.readthedocs.io/en/latest/reference.html (manifest, artifact repositories)
 """
 
@@ -145,7 +145,7 @@ def _notes(is_signed: bool, wishes: Wishes) -> tuple[str, ...]:
 def _next(release: SignedRelease, repository: str, out: Path, is_signed: bool) -> tuple[str, ...]:
     kind = "trees" if release.parts else "files"
     family = release.release.family
-    put = f"rauc install {out.name}   (RAUC 1.14 or newer)"
+    put = f"rauc install {out.name}   (RAUC 1.13 or newer)"
     if not is_signed:
         put = f"rauc --cert=CERT.pem --key=KEY.pem bundle {out} {family}.raucb"
     return (
