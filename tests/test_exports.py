@@ -410,6 +410,7 @@ def test_mender_reads_the_model_s_digest_out_of_its_artifact(channel, tmp_path):
     model = released(channel).model
     assert "Name: pi-1" in said and "Compatible devices: '[cam-pi]'" in said
     assert "Type:   single-file" in said and f"checksum: {model.sha256}" in said
+    assert "data-partition.pi.version: 1" in said
     assert "validated successfully" in tool("mender-artifact", "validate", done.path)
     files = in_mender(done.path)
     assert (files["dest_dir"], files["filename"]) == (b"/data/nets\n", b"net.int8.tflite\n")

@@ -97,8 +97,9 @@ def _write(release: SignedRelease, wishes: Wishes, payload: list[Path], file: Pa
     words += ["--type", "directory" if release.parts else "single-file"]
     words += ["--artifact-name", f"{one.family}-{one.release}"]
     words += ["--device-type", wishes.hardware or one.compatible]
-    # the version of this family's model, beside those of other families and of the rootfs
-    words += ["--software-name", one.family, "--software-version", str(one.release)]
+    # `data-partition.<family>.version`: an update of the root file system leaves it as it is
+    words += ["--software-filesystem", "data-partition", "--software-name", one.family]
+    words += ["--software-version", str(one.release)]
     words += ["--output-path", str(file)]
     words += ["--key", wishes.key] if wishes.key else []
     for path in payload:
