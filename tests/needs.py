@@ -75,6 +75,10 @@ def _fat() -> str:
     )
 
 
+def _softhsm() -> str:
+    return "" if shutil.which("softhsm2-util") else "Debian's softhsm2"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "ssh": _ssh,
     "browser": _browser,
@@ -85,6 +89,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "c-client": _c_client,  # what clients/c is built with
     "faketime": _faketime,  # cameras whose clock says another day
     "fat": _fat,  # a FAT file system, by the kernel or by FUSE
+    "softhsm": _softhsm,  # a PKCS#11 token in software, for signing keys
     "formats": _formats,  # the own tools of the formats that releases are exported to
 }
 
