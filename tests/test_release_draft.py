@@ -9,6 +9,10 @@ import pytest
 import release_bundle as made
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from google.protobuf.json_format import ParseDict
+from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
+from in_toto_attestation.v1.statement import Statement
+from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 from sample_report import FILES, REFERENCE
 
 from toolkit import plugins
@@ -264,6 +268,9 @@ def test_the_provenance_is_a_statement_with_a_slsa_predicate_about_the_model(tmp
     draft = draft_of(made.bundle(tmp_path))
     files = files_of(draft)
     statement = json.loads(files["provenance.json"])
+    read = ParseDict(statement, StatementMessage())  # no field that the specification lacks
+    Statement.copy_from_pb(read).validate()
+    ParseDict(statement["predicate"], Provenance())
     assert set(statement) == {"_type", "subject", "predicateType", "predicate"}
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
