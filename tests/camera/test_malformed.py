@@ -211,6 +211,36 @@ def test_a_broken_index_or_manifest_is_refused_though_signed(camera, forge, serv
     suffered(attack, camera, forge, server)
 
 
+def with_entry(forge, **changes):
+    value = index_value(forge)
+    value["releases"][0].update(changes)
+    return value
+
+
+BAD_ENTRY = {
+    "another-manifest": {"manifest": f"{FAMILY}/1/model.xml"},
+    "manifest-above": {"manifest": "../../metadata/root.json"},
+    "release-0": {"release": 0},
+    "release-is-text": {"release": "1"},
+    "release-is-true": {"release": True},
+    "share-above-all": {"rollout": {"basis_points": 10_001, "salt": "0" * 16}},
+    "negative-share": {"rollout": {"basis_points": -1, "salt": "0" * 16}},
+    "salt-is-short": {"rollout": {"basis_points": 1, "salt": "0"}},
+    "no-rollout": {"rollout": None},
+    "empty-word": {"compatible": ""},
+    "negative-firmware": {"min_firmware": -1},
+}
+
+
+@pytest.mark.parametrize("how", BAD_ENTRY)
+def test_a_hostile_index_is_refused_though_signed(camera, forge, server, how):
+    def forged(forge):
+        signed_file(forge, "index", file_bytes(with_entry(forge, **BAD_ENTRY[how])))
+
+    attack = Attack(name="", kind="malformed", at=AFTER, says=("index.json",), forge=forged)
+    suffered(attack, camera, forge, server)
+
+
 def with_file(value, **changes):
     files = [dict(one) for one in value["files"]]
     files[0].update(changes)

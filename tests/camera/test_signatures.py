@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from camera.attack import AFTER, ORDER, Attack, assert_kept, assert_refused, suffered
@@ -196,6 +198,31 @@ def test_a_key_that_root_dropped_speaks_no_more(camera, forge, server):
     assert_kept(camera, before, forge, at="timestamp")
     forge.renew("timestamp")
     assert camera.heals() and camera.store.release == 2
+
+
+@pytest.mark.parametrize("lost", ["nothing", "history", "metadata"])
+def test_a_root_that_was_seen_is_not_forgotten(camera, forge, server, lost):
+    """Stolen keys that root replaced sign a channel in which that root never was."""
+    fork = forge.copy(forge.folder.parent / "fork")
+    forge.keys["timestamp"] = forge.keys["snapshot"] = (Key("online 2"),)
+    forge.authorise()
+    forge.renew("root", "snapshot", "timestamp")
+    assert camera.heals()
+    fork.publish(Model(9))
+    for _ in range(5):
+        fork.renew("snapshot", "timestamp")
+    server.folder = fork.folder
+    metadata = camera.store.folder / "metadata"
+    if lost == "history":
+        shutil.rmtree(metadata / "root_history", ignore_errors=True)
+    if lost == "metadata":  # all but the root
+        for role in ("timestamp", "snapshot", "targets", FAMILY):
+            (metadata / f"{role}.json").unlink()
+    before = camera.store.state()
+    outcome = camera.pull()
+    assert outcome.code == 5 and outcome.kind in ("wrong-key", "rollback"), outcome
+    assert camera.store.state() == before
+    assert camera.store.release == 1
 
 
 def blob_of(name, data_of):
