@@ -204,7 +204,7 @@ def _named(scene: Scene) -> tuple[MetaFile | None, str]:
 def mismatch(meta: MetaFile, version: int | None, body: bytes) -> str:
     """In what a file differs from what is signed about it; "" where in nothing."""
     if version is not None and version != meta.version:
-        return f"version {meta.version} is signed, found {version}"
+        return f"version {meta.version} is signed, found version {version}"
     if meta.length is not None and len(body) != meta.length:
         return f"{meta.length} bytes are signed, found {len(body)}"
     signed, found = (meta.hashes or {}).get("sha256"), sha256_bytes(body)

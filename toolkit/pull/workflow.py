@@ -73,6 +73,7 @@ class Workflow(FetcherInterface):
         self._asked = ("root", 1)  # role and version of the file that is being fetched
         self._at = self.url
         self._body = b""
+        self._before: bytes | None = None  # of that role, what was stored
         self._given_version = 0  # of the root that the chain begins with
         self._entered: set[str] = set()
         self._passed: set[str] = set()
@@ -159,6 +160,7 @@ class Workflow(FetcherInterface):
             self._pass_all_before(role)
         self._enter(role)
         self._asked, self._at, self._body = (role, version), url, b""
+        self._before = self.verified.read(role)
         limit = min(MOST_BYTES.get(role, TARGETS_MOST_BYTES), max_length + OVER_BYTES)
         self._body = self._got(url, limit)
         scene = self._scene(role, self._body)
@@ -285,17 +287,21 @@ class Workflow(FetcherInterface):
             return error
         if isinstance(error, OSError):
             return failure_of(error, self.verified.folder)
-        role = self._asked[0]
         self.clock = self.clock.at_least(system_now())  # not behind what python-tuf compared with
-        if self._body and self._body != self.verified.read(role):
-            return verdicts.refusal(error, self._scene(role, self._body))
+        if self._body and not self._is_taken:
+            return verdicts.refusal(error, self._scene(self._asked[0], self._body))
         return verdicts.incomplete(error, self._at)
+
+    @property
+    def _is_taken(self) -> bool:
+        """Whether python-tuf has verified the last file: then it has replaced the one before."""
+        return self._before != self._body == self.verified.read(self._asked[0])
 
     def _keep_verified(self) -> None:
         role = self._asked[0]
         if role == "root" and self.verified.root_version:
             self._keep_roots()
-        elif role != "root" and self._body and self._body == self.verified.read(role):
+        elif role != "root" and self._is_taken:
             self._pass(role)
 
 
