@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from toolkit.errors import ToolkitError
+from toolkit.pull.result import SCHEMA, error_json
+
 if TYPE_CHECKING:
     from toolkit.pull.result import Result
     from toolkit.pull.settings import Settings
@@ -21,6 +24,15 @@ JITTER_SHARE = 0.1  # of an interval, so that cameras that were switched on toge
 
 def run(arguments: argparse.Namespace) -> int:
     """One poll, or one after another; 0, or the exit code of what went wrong."""
+    try:
+        return _run(arguments)
+    except ToolkitError as problem:
+        if arguments.json:
+            _print({"schema": SCHEMA, "outcome": "failed", "error": error_json(problem)})
+        raise
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.status:
         return _status(arguments)
     if arguments.return_to_previous:
@@ -65,7 +77,12 @@ def _poll(settings: Settings, *, as_json: bool) -> int:
     progress.close()
     if result.error is not None:
         print(result.error, file=sys.stderr)  # noqa: T201
-    _print(result.as_json() if as_json else _line(result))
+    if as_json:
+        _print(result.as_json())
+        return result.exit_code
+    _say(_line(result))
+    if result.standing.current is not None:
+        _print(str(result.standing.current.model.absolute()))
     return result.exit_code
 
 
@@ -75,7 +92,8 @@ def _line(result: Result) -> str:
     cost = result.traffic
     told = f"{result.outcome}: {served} is served, {cost.requests} requests"
     told += f", {cost.bytes_fetched} bytes fetched"
-    return told + (f", {cost.bytes_resumed} kept from before" if cost.bytes_resumed else "")
+    told += f", {cost.bytes_resumed} kept from before" if cost.bytes_resumed else ""
+    return told if current is None else f"{told}\n  {current.model.absolute()}"
 
 
 def _status(arguments: argparse.Namespace) -> int:

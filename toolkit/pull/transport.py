@@ -36,6 +36,7 @@ OK, PARTIAL, NOT_FOUND, BAD_RANGE = 200, 206, 404, 416
 PASSING = (408, 425, 429)  # and 5xx: the same request may work later
 RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15}|\*)")
 STAYS = "the present model stays; the next poll tries again"
+FOLDER = "--channel is the folder that holds metadata/ and targets/; the present model stays"
 
 
 class HttpStatus(EnvironmentFailure):
@@ -44,7 +45,7 @@ class HttpStatus(EnvironmentFailure):
     def __init__(self, status: int, url: str, *, retry_after_s: float = 0.0) -> None:
         told = "it is not there (404)" if status == NOT_FOUND else f"the server answered {status}"
         kind = "missing" if status == NOT_FOUND else "http"
-        super().__init__(told, where=url, hint=STAYS, kind=kind)
+        super().__init__(told, where=url, hint=FOLDER if kind == "missing" else STAYS, kind=kind)
         self.status = status
         self.retry_after_s = retry_after_s
 
@@ -170,6 +171,10 @@ def told(url: str, *, within_body: bool = False) -> Iterator[None]:
     """Exceptions of urllib3 as ours: `network`, `timeout`, `tls`, and `truncated` in a body."""
     try:
         yield
+    except urllib3.exceptions.NewConnectionError as error:  # in urllib3 it is a time-out as well
+        raise _silent(_reason(error), url) from error
+    except urllib3.exceptions.NewConnectionError as error:
+        raise _silent(_reason(error), url) from error
     except urllib3.exceptions.ConnectTimeoutError as error:
         raise _silent(f"no connection within {CONNECT_S:g} s", url) from error
     except urllib3.exceptions.TimeoutError as error:
