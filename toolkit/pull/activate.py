@@ -74,7 +74,7 @@ def return_to_previous(store: Path, say: Callable[[str], None]) -> Standing:
 
     The caller holds the lock. Raises EnvironmentFailure `store` where there is none before.
     """
-    found = healed(store, say)
+    found = healed(store, say, lambda stored: False)
     current, previous = found.current, found.previous
     if current is None or previous is None or previous.id == current.id:
         raise EnvironmentFailure(

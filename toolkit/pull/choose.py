@@ -36,15 +36,18 @@ class Choice:
     is_meant: bool  # whether any release at all is for this kind of camera
 
 
-def choose(index: Index, camera: Camera, *, above: int) -> Choice:
-    """Releases newer than `above` (0: any) that this camera may take, newest first."""
+def choose(index: Index, camera: Camera, *, above: int, had: int = 0) -> Choice:
+    """Releases newer than `above` (0: any) that this camera may take, newest first.
+
+    `had`: a release that it served already and whose files were damaged; no share holds it back.
+    """
     candidates, held = [], []
     newest_first = sorted(index.releases, key=lambda one: one.release, reverse=True)
     for entry in newest_first:
         if entry.release <= above:
             continue  # it runs this one, or a newer one
         reason = reason_against(entry, camera)
-        if reason is None:
+        if reason is None or (entry.release == had and reason.kind == ROLLOUT):
             candidates.append(entry)
         else:
             held.append(reason)

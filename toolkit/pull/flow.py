@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError, UserError
 from toolkit.pull.activate import activate, try_out
-from toolkit.pull.choose import ROLLOUT, Camera, Choice, HeldBack, choose
+from toolkit.pull.choose import Camera, HeldBack, choose
+from toolkit.pull.disk import failure_of, nothing, read_small
+from toolkit.pull.ending import nothing_taken
 from toolkit.pull.fetch import Http
 from toolkit.pull.heal import healed, standing
 from toolkit.pull.locking import locked
@@ -19,11 +21,13 @@ from toolkit.pull.result import Outcome, Result, Traffic
 from toolkit.pull.runtimes import reason_against_runtime
 from toolkit.pull.settings import Settings
 from toolkit.pull.store import (
+    CURRENT,
     Standing,
     Stored,
     blocked,
     collect,
     make_store,
+    read_pointer,
     stored_release,
 )
 from toolkit.release import Entry, Release, target_path
@@ -31,6 +35,8 @@ from toolkit.release import Entry, Release, target_path
 if TYPE_CHECKING:
     from toolkit.pull.trust import Trusted
 
+# No camera runs this before it was written: where a clock says otherwise, it is wrong.
+BUILT = datetime(2026, 11, 21, tzinfo=timezone.utc)
 Phase = Literal["before", "in", "after"]
 OnState = Callable[[str, str], None]
 OnBytes = Callable[[str, int, int], None]  # a file's name, bytes there, bytes in all
@@ -81,11 +87,17 @@ def pull(
     except UserError:
         raise
     except ToolkitError as error:
-        outcome: Outcome = "refused" if isinstance(error, SecurityError) else "failed"
-        result = Result(outcome=outcome, standing=standing(settings.store), error=error)
+        result = _failed(settings, error)
+    except OSError as error:
+        result = _failed(settings, failure_of(error, settings.store))
     finally:
         http.close()
     return replace(result, traffic=traffic(http), clock=poll.clock or None)
+
+
+def _failed(settings: Settings, error: ToolkitError) -> Result:
+    outcome: Outcome = "refused" if isinstance(error, SecurityError) else "failed"
+    return Result(outcome=outcome, standing=standing(settings.store), error=error)
 
 
 def traffic(http: Http) -> Traffic:
@@ -105,33 +117,50 @@ def _locked_poll(poll: Poll) -> Result:
             make_store(store)
             held.enter_context(locked(store, poll.settings.wait_s))
             middle()
-            before = healed(store, poll.say)
-        trusted = _refreshed(poll, root)
-        family = family_of(trusted)
-        with poll.state("index") as middle:
-            index = index_of(store, trusted, family, poll.http)
-            middle()
-        camera = Camera(
-            device_id=poll.settings.device_id,
-            compatible=poll.settings.compatible or family,
-            firmware=poll.settings.firmware,
-        )
-        above = 0 if before.current is None else before.current.release.release
-        choice = choose(index, camera, above=above)
-        held_back = _told(choice.held_back, poll.say)
-        for entry in choice.candidates:
-            reason = _taken(poll, trusted, entry, before)
-            if reason is None:
-                return _updated(poll, held_back)
-            held_back += _told((reason,), poll.say)
-        _collected(poll, before.kept)
-        return _kept(before, choice, held_back, camera)
+            had = read_pointer(store, CURRENT)
+            before = _healed(poll)
+        try:
+            return _poll_in_store(poll, root, before, 0 if had is None else had.release)
+        except ToolkitError:
+            if before.current is None:
+                _healed(poll, anyway=True)
+            raise
+
+
+def _healed(poll: Poll, *, anyway: bool = False) -> Standing:
+    store = poll.settings.store
+    return healed(store, poll.say, lambda stored: _is_good(poll, stored), anyway=anyway)
+
+
+def _poll_in_store(poll: Poll, root: bytes, before: Standing, had: int) -> Result:
+    """From the metadata to the pointers; `had` is what `current` named, whether it was whole."""
+    store = poll.settings.store
+    trusted = _refreshed(poll, root)
+    family = family_of(trusted)
+    with poll.state("index") as middle:
+        index = index_of(store, trusted, family, poll.http)
+        middle()
+    camera = Camera(
+        device_id=poll.settings.device_id,
+        compatible=poll.settings.compatible or family,
+        firmware=poll.settings.firmware,
+    )
+    above = 0 if before.current is None else before.current.release.release
+    choice = choose(index, camera, above=above, had=had)
+    held_back = _told(choice.held_back, poll.say)
+    for entry in choice.candidates:
+        reason = _taken(poll, trusted, entry, before)
+        if reason is None:
+            return _updated(poll, held_back)
+        held_back += _told((reason,), poll.say)
+    if before.current is None:
+        before = _healed(poll, anyway=True)
+    _collected(poll, before.kept)
+    return nothing_taken(before, choice, held_back, camera)
 
 
 def read_root(settings: Settings) -> bytes:
     """The root metadata that came with the firmware; trust checks it. Raises UserError."""
-    from toolkit.pull.disk import read_small
-
     data = read_small(settings.root.resolve(), 1 << 20)
     if data is None:
         hint = "--root is the root.json that the channel's owner put into the firmware"
@@ -143,13 +172,16 @@ def _refreshed(poll: Poll, root: bytes) -> Trusted:
     from toolkit.pull.trust import refresh
 
     settings = poll.settings
+    with poll.state("clock") as middle:
+        floor = settings.time_floor or BUILT
+        middle()
     trusted = refresh(
         settings.channel,
         settings.store / "metadata",
         root,
         family=settings.family,
         http=poll.http,
-        floor=settings.time_floor or datetime(2026, 11, 21, tzinfo=timezone.utc),
+        floor=max(floor, BUILT),
         on_state=poll.on_state,
         say=poll.say,
     )
@@ -188,6 +220,18 @@ def _taken(poll: Poll, trusted: Trusted, entry: Entry, before: Standing) -> Held
     return None
 
 
+def _is_good(poll: Poll, stored: Stored) -> bool:
+    """Whether a release that was stored, but perhaps never served, proves itself."""
+    if stored.release.content in blocked(poll.settings.store):
+        return False
+    try:
+        verdict = try_out(poll.settings.store, stored, poll.settings.testing, poll.say, nothing)
+    except EnvironmentFailure as problem:
+        poll.say(problem.problem)
+        return False
+    return not verdict.kind
+
+
 def _reason_against(poll: Poll, release: Release) -> HeldBack | None:
     kind = blocked(poll.settings.store).get(release.content)
     if kind is not None:
@@ -201,7 +245,8 @@ def _fetched(poll: Poll, trusted: Trusted, id: str, release: Release, before: St
     """Every file of a release, verified once more where it lies."""
     store = poll.settings.store
     with poll.state("space") as middle:
-        collect(store, before.kept | {id})
+        if before.current is not None:  # else one of the others may be all that this camera has
+            collect(store, before.kept | {id})
         missing = missing_files(store, id, release)
         middle()
         require_space(store, id, missing)
@@ -243,35 +288,3 @@ def _updated(poll: Poll, held_back: tuple[HeldBack, ...]) -> Result:
     after = standing(poll.settings.store)
     _collected(poll, after.kept)
     return Result(outcome="updated", standing=after, held_back=held_back)
-
-
-def _kept(
-    before: Standing, choice: Choice, held_back: tuple[HeldBack, ...], camera: Camera
-) -> Result:
-    """Nothing was taken: because there is nothing, not yet, or for a reason to act on."""
-    own = [one for one in held_back if one.kind != "compatible"]
-    bad = [one for one in own if one.kind != ROLLOUT]
-    outcome: Outcome = "waiting" if own else "current"
-    error = None
-    if bad:
-        outcome, error = "kept", _problem(bad[0])
-    elif not choice.is_meant:
-        outcome = "kept" if before.current else "failed"
-        error = EnvironmentFailure(
-            f"the channel has no release for `{camera.compatible}`",
-            hint="--compatible is the word that releases for this camera state",
-            kind="compatible",
-        )
-    return Result(outcome=outcome, standing=before, held_back=held_back, error=error)
-
-
-def _problem(reason: HeldBack) -> EnvironmentFailure:
-    hints = {
-        "firmware": "update the firmware",
-        "runtime": "install the runtime, or state its version with --runtime",
-    }
-    return EnvironmentFailure(
-        f"release {reason.release} is not taken: {reason.text}",
-        hint=f"the present model stays; {hints.get(reason.kind, 'publish a better one')}",
-        kind=reason.kind,
-    )

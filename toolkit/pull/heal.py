@@ -10,7 +10,6 @@ from toolkit.pull.store import (
     PREVIOUS,
     Standing,
     Stored,
-    blocked,
     drop_pointer,
     read_pointer,
     release_ids,
@@ -31,25 +30,29 @@ def _named(store: Path, name: str) -> Stored | None:
     return None if pointer is None else stored_release(store, pointer.id)
 
 
-def healed(store: Path, say: Say) -> Standing:
+def healed(
+    store: Path, say: Say, is_good: Callable[[Stored], bool], *, anyway: bool = False
+) -> Standing:
     """The same with pointers repaired: a camera that has a valid release serves one.
 
-    `current` falls back to `previous`, then to the newest complete release that is not blocked.
-    Raises EnvironmentFailure `read-only`, `disk-full`, `store` where that cannot be written.
+    `current` falls back to `previous`, which was served before; then to the newest complete release
+    that `is_good`: it may have been stored and never been tried. Where there are no pointers at all
+    the last is left to the normal course of a poll, unless `anyway`. Raises EnvironmentFailure
+    `read-only`, `disk-full`, `store` where that cannot be written.
     """
     found = standing(store)
-    previous = found.previous
-    current = found.current or previous or _newest(store)
-    if found.current is None and (store / CURRENT).exists():
-        say(f"`{CURRENT}` names no complete release{_instead(current)}")
-    elif found.current is None and current is not None:
-        say(f"`{CURRENT}` is lost{_instead(current)}")
+    current = found.current or found.previous
+    if current is None and (anyway or any((store / n).exists() for n in (CURRENT, PREVIOUS))):
+        current = _proved(store, is_good)
+    if found.current is None and (current is not None or (store / CURRENT).exists()):
+        why = "names no complete release" if (store / CURRENT).exists() else "is lost"
+        say(f"`{CURRENT}` {why}{_instead(current)}")
     if current is not None and current is not found.current:
         write_pointer(store, CURRENT, current)
-    if previous is None and (store / PREVIOUS).exists():
+    if found.previous is None and (store / PREVIOUS).exists():
         say(f"`{PREVIOUS}` names no complete release: dropped")
         drop_pointer(store, PREVIOUS)
-    return Standing(current=current, previous=previous)
+    return Standing(current=current, previous=found.previous)
 
 
 def _instead(stored: Stored | None) -> str:
@@ -58,9 +61,12 @@ def _instead(stored: Stored | None) -> str:
     return f": release {stored.release.release} is served instead"
 
 
-def _newest(store: Path) -> Stored | None:
-    """The complete release with the highest number, of those that no self-test failed."""
-    bad = blocked(store)
+def _proved(store: Path, is_good: Callable[[Stored], bool]) -> Stored | None:
+    """The complete release with the highest number of those that prove themselves."""
     found = [stored_release(store, id) for id in release_ids(store)]
-    good = [one for one in found if one is not None and one.release.content not in bad]
-    return max(good, key=lambda one: one.release.release, default=None)
+    newest_first = sorted(
+        (one for one in found if one is not None),
+        key=lambda one: one.release.release,
+        reverse=True,
+    )
+    return next((one for one in newest_first if is_good(one)), None)

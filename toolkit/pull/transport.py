@@ -173,8 +173,6 @@ def told(url: str, *, within_body: bool = False) -> Iterator[None]:
         yield
     except urllib3.exceptions.NewConnectionError as error:  # in urllib3 it is a time-out as well
         raise _silent(_reason(error), url) from error
-    except urllib3.exceptions.NewConnectionError as error:
-        raise _silent(_reason(error), url) from error
     except urllib3.exceptions.ConnectTimeoutError as error:
         raise _silent(f"no connection within {CONNECT_S:g} s", url) from error
     except urllib3.exceptions.TimeoutError as error:
