@@ -5,29 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
-from toolkit.channel.folder import FILE_MODE, FOLDER_MODE, explained, sync
+from toolkit.channel.folder import FILE_MODE, FOLDER_MODE, explained, locked, sync
 from toolkit.channel.signed_release import SignedFile
 from toolkit.digest import sha256_file
 from toolkit.errors import SecurityError, UserError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 PART = ".part"
-
-
-@contextmanager
-def work_folder(out: Path) -> Iterator[Path]:
-    """A folder for a format's tool, beside the goal, so that the last step is a rename."""
-    with explained(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{out.name}.", suffix=PART, dir=out.parent) as folder:
-            yield Path(folder)
 
 
 def place(
@@ -39,28 +24,39 @@ def place(
 ) -> bool:
     """Let `fill` make a file or a folder, then give it the name `out`; False: it was there already.
 
-    `alike` says whether what was made and what is there differ in nothing but a signature; they are
-    compared byte for byte where it is None. All times of the files become `created_s`.
-    Raises UserError where something else is there.
+    `fill` works in a folder of its own beside the goal, which the next export removes where this
+    one is killed. `alike` says whether what was made and what is there differ in nothing but a
+    signature; they are compared byte for byte where it is None. All times of the files become
+    `created_s`.
+    Raises UserError where something else is there, EnvironmentFailure for a disk that is full or
+    not writable.
     """
-    with work_folder(out) as work:
-        made = work / out.name
-        fill(made)
-        if os.path.lexists(out):
-            if contents(made) != contents(out) and not (
-                alike and out.is_file() and alike(made, out)
-            ):
-                raise UserError(
-                    "something else is there already",
-                    where=str(out),
-                    hint="move it away, or choose another --out",
-                )
-            return False
-        with explained(out):
+    out = out.absolute()
+    work = out.with_name(f".{out.name}{PART}")
+    with locked(out.parent), explained(out):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            made = work / out.name
+            fill(made)
+            if os.path.lexists(out):
+                _refuse_other(made, out, alike)
+                return False
             _settle(made, created_s)
             made.rename(out)
             sync(out.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return True
+
+
+def _refuse_other(made: Path, out: Path, alike: Callable[[Path, Path], bool] | None) -> None:
+    if contents(made) != contents(out) and not (alike and out.is_file() and alike(made, out)):
+        raise UserError(
+            "something else is there already",
+            where=str(out),
+            hint="move it away, or choose another --out",
+        )
 
 
 def copy(file: SignedFile, goal: Path) -> None:

@@ -5,11 +5,12 @@ The same client takes it from `file:///media/stick`: it is a channel, signed by 
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
 from toolkit.channel.exporting import Exported, Wishes
-from toolkit.channel.folder import METADATA, TARGETS, Writer, explained, metadata_file
+from toolkit.channel.folder import METADATA, TARGETS, Writer, explained, locked, metadata_file
 from toolkit.channel.keys_root import root_files
 from toolkit.channel.signed_release import SignedRelease, living_files
 from toolkit.digest import sha256_file
@@ -28,11 +29,14 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
     files = living_files(release.state, family)
     writer = Writer(out)
     before = _timestamp(out)
-    with explained(out):
+    roots, roles = _metadata(release, family)
+    with locked(out), explained(out):
+        for source in roots:  # the first says whose folder this is, should this be killed
+            writer.add(out / METADATA / source.name, source, sha256=sha256_file(source))
         for file in files:
             place = out / TARGETS / file.path.relative_to(channel / TARGETS)
             writer.add(place, file.path, sha256=file.sha256)
-        for source in _metadata(release, family):
+        for source in roles:
             writer.add(out / METADATA / source.name, source, sha256=sha256_file(source))
         newest = _timestamp(channel)
         if newest != before:
@@ -52,8 +56,9 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
 
 
 def _refuse_other(out: Path, channel: Path) -> None:
-    """Only an empty folder, or an older copy of this channel, is written into."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    """Only a folder without files, or an older copy of this channel, is written into."""
+    seen = (one for one in out.rglob("*") if one.is_file() and not one.name.startswith("."))
+    if not os.path.lexists(out) or (out.is_dir() and next(seen, None) is None):
         return
     own, there = (top / METADATA / "1.root.json" for top in (channel, out))
     if there.is_file() and there.read_bytes() == own.read_bytes():
@@ -65,8 +70,8 @@ def _refuse_other(out: Path, channel: Path) -> None:
     )
 
 
-def _metadata(release: SignedRelease, family: str) -> list[Path]:
-    """The root chain, and the present version of each role; others of the channel stay away."""
+def _metadata(release: SignedRelease, family: str) -> tuple[list[Path], list[Path]]:
+    """The root chain, and the present version of each role; other families' stay away."""
     state = release.state
     assert state.snapshot and state.targets  # a channel with a release has both
     versions = {
@@ -75,7 +80,7 @@ def _metadata(release: SignedRelease, family: str) -> list[Path]:
         "snapshot": state.snapshot.signed.version,
     }
     roots = list(root_files(state.channel / METADATA).values())
-    return roots + [metadata_file(state.channel, role, n) for role, n in versions.items()]
+    return roots, [metadata_file(state.channel, role, n) for role, n in versions.items()]
 
 
 def _expiry(release: SignedRelease) -> datetime:

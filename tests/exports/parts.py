@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from toolkit import plugins
+from toolkit.channel.exporting import Wishes
 from toolkit.channel.keys_init import init_keys
 from toolkit.channel.publish import publish_draft
 from toolkit.channel.release_draft import draft_of
+from toolkit.channel.signed_release import signed_release
 
 NOW = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
 
@@ -34,6 +37,21 @@ def publish(folder: Path):
         draft = draft_of(bundles[name], compatible=f"cam-{family}")
         publish_draft(channel, draft, keys=keys, family=family, basis_points=share, now=NOW)
     return channel, keys
+
+
+def released(channel, family="pi", **changes):
+    """The release as an export gets it."""
+    return signed_release(channel, family=family, now=NOW, **changes)
+
+
+def exported(format_, channel, out, family="pi", **wishes):
+    """Its newest full release in a format."""
+    return plugins.load("exports", format_).export(released(channel, family), out, Wishes(**wishes))
+
+
+def digests_of(release):
+    """What the channel's metadata says of every file of a release."""
+    return {file.name: file.sha256 for file in (*release.files, release.manifest)}
 
 
 def certificate(folder: Path, name: str = "signer") -> tuple[Path, Path]:

@@ -1,0 +1,1 @@
+"""Exports: laws of all formats, then each format by its own tool."""

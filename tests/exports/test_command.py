@@ -1,0 +1,66 @@
+"""`edgesr export` as its user sees it."""
+
+import argparse
+import json
+import re
+from dataclasses import fields
+
+import pytest
+
+from exports.parts import (
+    released,
+)
+from toolkit import plugins
+from toolkit.channel.export_words import add_options
+from toolkit.channel.exporting import Wishes
+from toolkit.cli import main
+
+
+def command(capsys, *words):
+    code = main(["export", *map(str, words)])
+    return code, *capsys.readouterr()
+
+
+def test_the_command_says_what_to_do_next(channel, tmp_path, capsys):
+    out = tmp_path / "models"
+    words = ("ovms", "--channel", channel, "--family", "pi", "--out", out)
+    code, data, talk = command(capsys, *words)
+    assert (code, data) == (0, f"{out}/pi/1\n")
+    assert "pi, release 1 for cam-pi: 1 file, written\n" in talk
+    assert f"ovms --model_name pi --model_path {out}/pi --port 9000" in talk
+    _, data, _ = command(capsys, *words, "--json")
+    value = json.loads(data)
+    assert (value["schema"], value["format"], value["changed"]) == (1, "ovms", False)
+    assert value["files"] == {"net.int8.tflite": released(channel).model.sha256}
+
+
+def test_options_of_other_formats_are_refused_at_once(channel, tmp_path, capsys):
+    words = ("usb", "--channel", channel, "--out", tmp_path / "o", "--cert", "c", "--release", "1")
+    code, _, talk = command(capsys, *words)
+    assert code == 2
+    assert "--cert is no option of `usb`" in talk
+    assert "`usb` does not carry single releases" in talk
+    assert not (tmp_path / "o").exists()
+
+
+def test_an_unknown_format_is_told_the_nearest(channel, tmp_path, capsys):
+    code, _, talk = command(capsys, "swupdat", "--channel", channel, "--out", tmp_path / "o")
+    assert code == 2 and "did you mean `swupdate`?" in talk
+
+
+def test_tampering_has_its_exit_code(channel, tmp_path, capsys):
+    released(channel).model.path.write_bytes(b"evil")
+    words = ("oci", "--channel", channel, "--family", "pi", "--out", tmp_path / "o")
+    code, data, talk = command(capsys, *words)
+    assert (code, data) == (5, "")
+    assert talk.startswith("refused[tampered]: the channel is not what was published")
+
+
+@pytest.mark.parametrize("wish", [one.name for one in fields(Wishes)])
+def test_the_help_names_the_formats_that_take_an_option(wish):
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    (told,) = [one.help for one in parser._actions if one.dest == wish]
+    formats = plugins.names("exports")
+    takers = {name for name in formats if wish in plugins.load("exports", name).TAKES}
+    assert {name for name in formats if re.search(rf"\b{name}\b", told)} == takers
