@@ -269,6 +269,9 @@ def _add_pull(commands: Commands) -> None:
         "--root root.json --store /data/models",
     )  # fmt: skip
     add_options(pull)
+    pull.add_argument(
+        "--write-client", type=Path, metavar="FILE", help="write edgesr-pull.pyz for cameras"
+    )
 
 
 def _add_export(commands: Commands) -> None:

@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--channel", metavar="URL", help="https://HOST/FOLDER, or a folder, e.g. of a USB stick")
     add("--device-id", metavar="ID|@FILE", help="decides about staged rollouts; never sent")
     add("--root", type=Path, metavar="FILE", help="the root.json that came with the firmware")
-    add("--store", type=Path, metavar="DIR", required=True, help="where models are kept")
+    add("--store", type=Path, metavar="DIR", help="where models are kept")
     add("--family", help="of the channel (its only one)")
     add("--compatible", metavar="WORD", help="what this camera is (the family's name)")
     add("--firmware", type=int, default=0, metavar="N", help="version of this firmware (0)")
@@ -49,7 +49,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--every", metavar="TIME", help="poll for ever, e.g. 1h; 30m; 90s")
     add("--status", action="store_true", help="what the store holds; asks nobody")
     add("--return-to-previous", action="store_true", help="the present model misbehaves")
-    add("--write-client", type=Path, metavar="FILE", help=argparse.SUPPRESS)
+
+
+def store_of(given: argparse.Namespace) -> Path:
+    """The store's folder. Raises UserError where none is named."""
+    return Path(_required(given.store, "--store"))
 
 
 def settings_of(given: argparse.Namespace) -> Settings:
@@ -66,6 +70,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
     channel = checked(lambda: channel_url(_required(given.channel, "--channel")))
     device_id = checked(lambda: device_id_of(_required(given.device_id, "--device-id")))
     root = checked(lambda: _required(given.root, "--root"))
+    store = checked(lambda: store_of(given))
     floor = checked(lambda: _floor(given.time_floor))
     runtimes = checked(lambda: _runtimes(given.runtime or []))
     program = checked(lambda: _program(given.self_test))
@@ -75,7 +80,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
         channel=str(channel),
         device_id=str(device_id),
         root=Path(str(root)),
-        store=given.store,
+        store=Path(str(store)),
         family=given.family,
         compatible=given.compatible,
         firmware=given.firmware,
