@@ -94,3 +94,13 @@ def on_a_board(file, limit_ms=45.0):
         passed=True,
     )  # fmt: skip
     return replace(file, latency=latency), gate
+
+
+def data_of(one):
+    """The bytes of one file of a draft."""
+    return one.content if isinstance(one.content, bytes) else one.content.read_bytes()
+
+
+def files_of(draft):
+    """All of them by name."""
+    return {one.name: data_of(one) for one in draft.files}
