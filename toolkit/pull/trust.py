@@ -9,6 +9,7 @@ camera that only shows its status does not pay for it.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,10 +110,13 @@ def refresh(
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """Where python-tuf works, in memory on most cameras: some 100 kB, gone afterwards."""
     try:
         return tempfile.TemporaryDirectory(prefix="edgesr-")
     except OSError as error:
-        raise failure_of(error, Path("/tmp")) from error
+        failure = failure_of(error, Path(os.environ.get("TMPDIR", "/tmp")))
+        failure.hint = "let TMPDIR name a folder for small temporary files"
+        raise failure from error
 
 
 def _trusted(workflow: Workflow, channel: str, wanted: str | None) -> Trusted:

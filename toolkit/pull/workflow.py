@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tuf.api.exceptions import DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed, TargetFile
@@ -24,6 +23,7 @@ from toolkit.pull.clock import Clock, signed_at, system_now
 from toolkit.pull.disk import failure_of
 from toolkit.pull.fetch import Http, HttpStatus
 from toolkit.pull.kept import Kept, root_name
+from toolkit.pull.stored import Stored
 from toolkit.pull.strict_json import parse
 from toolkit.pull.verdicts import TOP
 from toolkit.pull.verified import Verified, asked_for, file_of
@@ -65,6 +65,7 @@ class Workflow(FetcherInterface):
         self.clock = clock
         self.verified = Verified(scratch)
         self._kept = kept
+        self._stored = Stored(kept=kept, ascii_only=ascii_only, say=say)
         self._http = http
         self._ascii_only = ascii_only
         self._on_state = on_state
@@ -113,7 +114,7 @@ class Workflow(FetcherInterface):
         try:
             parse(root, "root.json", ascii_only=self._ascii_only)
             self._given_version = Metadata[Root].from_bytes(root).signed.version
-            self._copy_in(roles)
+            self._stored.copy_in(self.verified, roles, self._given_version)
             updater = _Updater(
                 str(self.verified.folder),
                 self.url,
@@ -130,21 +131,6 @@ class Workflow(FetcherInterface):
             ) from error
         self.verified.root_version = self._given_version
         return updater
-
-    def _copy_in(self, roles: Sequence[str]) -> None:
-        """Give the Updater what is stored; whatever cannot even be read is fetched afresh."""
-        chain = [root_name(one) for one in self._kept.root_versions() if one > self._given_version]
-        for name in [file_of(role) for role in roles] + chain:
-            data = self._kept.read(name)
-            if data is None:
-                continue
-            try:
-                parse(data, name, ascii_only=self._ascii_only)
-                Metadata[Any].from_bytes(data)
-            except (SecurityError, DeserializationError):
-                self._say(f"the stored `{name}` is damaged; it is fetched afresh")
-            else:
-                self.verified.put(name, data)
 
     # What python-tuf calls
 
@@ -163,6 +149,7 @@ class Workflow(FetcherInterface):
         self._before = self.verified.read(role)
         limit = min(MOST_BYTES.get(role, TARGETS_MOST_BYTES), max_length + OVER_BYTES)
         self._body = self._got(url, limit)
+        self._stored.compare(self.verified, role, version, self._body)
         scene = self._scene(role, self._body)
         if len(self._body) > max_length:
             raise verdicts.too_long(scene, max_length)
@@ -207,7 +194,10 @@ class Workflow(FetcherInterface):
         self._on_state(_state(role), "after")
 
     def _keep_roots(self) -> None:
-        self._refuse_older_root()
+        newer = self._stored.newer_root(self.verified.root_version)
+        if newer is not None:
+            trusted = f"version {newer} was trusted before"
+            raise verdicts.rolled_back("root", self.verified.root_version, trusted, self._at)
         for version in range(self._given_version + 1, self.verified.root_version + 1):
             data = self.verified.root_bytes(version)
             if data is not None:
@@ -217,23 +207,6 @@ class Workflow(FetcherInterface):
     def _keep(self, role: str) -> None:
         halfway = partial(self._on_state, _state(role), "in")
         self._kept.write(file_of(role), self.verified.must_read(role), halfway)
-
-    def _refuse_older_root(self) -> None:
-        """A stored root that is newer than the chain: somebody keeps the chain from this camera."""
-        stored = self._kept.read("root.json")
-        if stored is None:
-            return
-        try:
-            parse(stored, "root.json", ascii_only=self._ascii_only)
-            metadata = Metadata[Any].from_bytes(stored)
-            own = verdicts.signs(metadata.signed, "root", metadata)
-        except (SecurityError, DeserializationError):
-            own = False
-        if not own:
-            self._say("the stored `root.json` is damaged; it is made anew")
-        elif metadata.signed.version > self.verified.root_version:
-            trusted = f"version {metadata.signed.version} was trusted before"
-            raise verdicts.rolled_back("root", self.verified.root_version, trusted, self._at)
 
     def _drop_unsigned(self) -> None:
         """Forget stored roles that the present root's keys do not sign, learn the time of others.

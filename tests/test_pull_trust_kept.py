@@ -1,0 +1,329 @@
+"""Trusted metadata on a bad medium and by a bad clock: it heals, and nothing spoils it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+
+import pytest
+from camera.models import FAMILY
+from camera.repository import Key, moment, read, text
+from test_pull_trust import ORDER, rotate
+from trusting import MALLORY, Camera, camera_before
+
+from toolkit.errors import EnvironmentFailure, ToolkitError
+
+NAMES = [f"{role}.json" for role in ORDER]
+CHAIN = "root_history/2.root.json"
+
+
+@pytest.fixture
+def camera(tmp_path) -> Camera:
+    """A camera that has followed one rotation of root and a release."""
+    camera = camera_before(tmp_path)
+    rotate(camera.forge, "root 3")
+    camera.refresh()
+    return camera
+
+
+def tampered(path):
+    path.write_bytes(path.read_bytes().replace(b'"expires":"20', b'"expires":"29'))
+
+
+def a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_link(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+DAMAGES = {
+    "lost": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "nul": lambda path: path.write_bytes(b"\0" * path.stat().st_size),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    "tail": lambda path: path.write_bytes(path.read_bytes()[:-512] + b"\0" * 512),
+    "tampered": tampered,
+    "huge": lambda path: path.write_bytes(b" " * 6_000_000),
+    "of-another-role": lambda path: path.write_bytes(
+        (path.parent / ("snapshot.json" if "root" in path.name else "root.json")).read_bytes()
+    ),
+    "pipe": a_pipe,
+    "link": a_link,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_file_heals(camera, name, damage):
+    before = camera.kept()
+    DAMAGES[damage](camera.metadata / name)
+    assert camera.versions() == {"root": 2, **dict.fromkeys(ORDER[1:], 1)}
+    assert camera.kept() == before
+    assert not (camera.metadata / name).is_symlink()
+    camera.refresh()
+    assert camera.asked == ["3.root.json", "timestamp.json"] and camera.said == []
+
+
+@pytest.mark.parametrize("damage", ["empty", "nul", "cut", "tampered"])
+@pytest.mark.parametrize("name", [*NAMES, CHAIN])
+def test_mending_is_said(camera, name, damage):
+    DAMAGES[damage](camera.metadata / name)
+    camera.refresh()
+    assert [line for line in camera.said if f"`{name}`" in line], camera.said
+
+
+@pytest.mark.parametrize("damage", ["lost", "empty", "nul", "cut", "huge"])
+def test_a_damaged_chain_is_walked_again(camera, damage):
+    before = camera.kept()
+    DAMAGES[damage](camera.metadata / CHAIN)
+    assert camera.versions()["root"] == 2
+    assert camera.asked[:2] == ["2.root.json", "3.root.json"]
+    assert camera.kept() == before
+
+
+def test_everything_lost_heals_from_the_given_root(camera):
+    before = camera.kept()
+    shutil.rmtree(camera.metadata)
+    camera.refresh()
+    assert camera.kept() == before
+
+
+def test_what_never_was_metadata_is_left_alone(camera):
+    (camera.metadata / "street.index.json").write_bytes(b"{}")
+    (camera.metadata / "lobby.json").write_bytes(b"\0\0")
+    (camera.metadata / "notes.txt").write_text("mine")
+    camera.refresh()
+    assert camera.kept()["street.index.json"] == b"{}" and camera.kept()["notes.txt"] == b"mine"
+    assert camera.asked == ["3.root.json", "timestamp.json"]
+
+
+def test_a_file_system_without_links_will_do(camera, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+    camera.forge.renew(*ORDER)
+    assert camera.versions()["root"] == 3
+
+
+# Keys that were stolen
+
+
+@pytest.mark.parametrize("roles", [("timestamp",), ("snapshot",), ("timestamp", "snapshot")])
+def test_versions_that_nobody_can_exceed_go_with_their_keys(camera, roles):
+    """Fast-forward, and its recovery by a root with other keys."""
+    forge = camera.forge
+    forge.keys["snapshot"] = (Key("snapshot"),)
+    forge.authorise()
+    forge.renew("root", "snapshot", "timestamp")
+    camera.refresh()
+    good = forge.copy(forge.folder.parent / "good")
+    for role in roles:
+        forge.signed[role]["version"] = 1 << 40
+    if "snapshot" in roles:
+        forge.signed["snapshot"]["meta"][f"{FAMILY}.json"] = {"version": 1 << 41}
+        forge.write("snapshot")
+        forge.link("timestamp")
+    forge.signed["timestamp"]["version"] += "timestamp" not in roles
+    forge.write("timestamp")
+    with contextlib.suppress(ToolkitError):
+        camera.refresh()  # it takes over what the stolen keys signed
+
+    camera.forge = good
+    good.signed["timestamp"]["version"] += 2  # honest, and still far below
+    good.write("timestamp")
+    assert camera.refused().kind == "rollback"
+    for role in roles:
+        good.keys[role] = (Key(f"{role} anew"),)
+    good.authorise()
+    good.renew("root", "snapshot", "timestamp")
+    camera.refresh()
+    assert [one for one in camera.said if "is not signed by this root; it is dropped" in one]
+    assert read(camera.metadata / "timestamp.json")["signed"]["version"] < 100
+    assert read(camera.metadata / "snapshot.json")["signed"]["version"] < 100
+
+
+def test_a_stored_timestamp_that_was_tampered_with_takes_no_snapshot_along(camera):
+    """Only changed keys void both files: a damaged one costs no memory of the other."""
+    old = {role: camera.forge.envelope(role) for role in ("snapshot", "timestamp")}
+    camera.forge.renew("snapshot", "timestamp")
+    camera.refresh()
+    path = camera.metadata / "timestamp.json"
+    path.write_bytes(path.read_bytes().replace(b'"version":2', b'"version":8', 1))
+    camera.forge.signed["snapshot"].update(old["snapshot"]["signed"], version=3)
+    del camera.forge.signed["snapshot"]["meta"][f"{FAMILY}.json"]
+    camera.forge.write("snapshot")
+    camera.forge.renew("timestamp")
+    assert camera.refused().kind == "rollback"
+
+
+# Disks
+
+
+class Broken:
+    """A disk that refuses from the n-th write on."""
+
+    def __init__(self, monkeypatch, number, after):
+        self.left = after
+        real = os.fsync
+
+        def fsync(descriptor):
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(number, os.strerror(number))
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, "disk-full"), (errno.EDQUOT, "disk-full"), (errno.EROFS, "read-only"),
+     (errno.EIO, "store")],
+)  # fmt: skip
+@pytest.mark.parametrize("after", [0, 14, 17, 20])
+def test_a_disk_that_fails_is_named_and_keeps_whole_files(
+    camera, monkeypatch, tmp_path, number, kind, after
+):
+    """Files of Updater's folder count as well: it may lie on the same disk."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    before = camera.kept()
+    camera.forge.renew(*ORDER)
+    with monkeypatch.context() as patch:
+        Broken(patch, number, after)
+        error = camera.refused()
+    assert isinstance(error, EnvironmentFailure) and error.kind == kind, str(error)
+    now = camera.kept()
+    assert set(before) - {CHAIN} <= set(now)
+    assert not [name for name in now if name.endswith(".part")]
+    channel = camera.forge.folder / "metadata"
+    whole = {one.read_bytes() for one in channel.iterdir()} | set(before.values())
+    assert set(now.values()) <= whole
+    assert camera.versions() == {"root": 3, **dict.fromkeys(ORDER[1:], 2)}
+
+
+def test_a_file_where_the_folder_should_be(camera):
+    shutil.rmtree(camera.metadata)
+    camera.metadata.write_text("no folder")
+    error = camera.refused()
+    assert error.kind == "store" and error.where.startswith("STORE")
+    assert camera.metadata.read_text() == "no folder"
+
+
+def test_no_temporary_folder_is_named(camera, monkeypatch, tmp_path):
+    import tempfile
+
+    def none(*_, **__):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", none)
+    error = camera.refused()
+    assert error.kind == "store" and "TMPDIR" in error.hint
+
+
+# Time
+
+
+def test_a_clock_that_is_behind_uses_the_floor(camera, monkeypatch):
+    from toolkit.pull import clock
+
+    dawn = clock.moment_of("1970-01-01T00:00:10Z")
+    monkeypatch.setattr(clock, "system_now", lambda: dawn)
+    found = camera.refresh().clock.as_json()
+    signed = camera.forge.signed["timestamp"]["signed_at"]
+    assert found == {
+        "system": "1970-01-01T00:00:10Z", "floor": "2020-01-01T00:00:00Z", "now": signed,
+        "corrected": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ORDER)
+def test_what_ran_out_by_the_floor_is_frozen(camera, role):
+    """python-tuf sees the system's clock only: it takes this, we do not."""
+    forge = camera.forge
+    forge.renew(*ORDER[1:])
+    forge.signed[role]["expires"] = text(moment(10.0))
+    if role == "root":
+        rotate(forge, "root 4")
+    else:
+        forge.write(role)
+        for parent in {"timestamp": (), "snapshot": ("timestamp",)}.get(
+            role, ("snapshot", "timestamp")
+        ):
+            forge.signed[parent]["version"] += 1
+            forge.link(parent)
+            forge.write(parent)
+    if role not in ("root", "timestamp"):
+        forge.signed["timestamp"]["expires"] = text(moment(20.0))
+    forge.signed["timestamp"]["signed_at"] = text(moment(11.0))
+    if role == "timestamp":
+        forge.signed["timestamp"]["signed_at"] = text(moment(0.0))
+        camera.floor = moment(11.0)
+    forge.write("timestamp")
+    before = camera.kept()
+    error = camera.refused()
+    assert error.kind == "freeze", str(error)
+    assert (
+        error.problem.startswith(f"`{role}` expired at {text(moment(10.0))[:-3]}")
+        and "(the system's clock says 20" in error.problem
+    ), error.problem
+    assert camera.kept().get(f"{role}.json") == before[f"{role}.json"] or role == "root"
+
+
+def test_a_clock_far_ahead_is_told_as_such(camera):
+    camera.floor = moment(365.0 * 14)
+    before = camera.kept()
+    error = camera.refused()
+    assert isinstance(error, EnvironmentFailure) and error.kind == "clock"
+    signed = camera.forge.signed["timestamp"]["signed_at"]
+    assert f"the channel was signed at {signed}, more than a year before" in error.problem
+    assert text(camera.floor) in error.problem
+    assert error.hint == "set this camera's clock; the present model stays"
+    assert camera.kept() == before
+
+
+def test_a_year_and_a_day_make_the_difference(camera):
+    camera.floor = moment(364.0)
+    assert camera.refused().kind == "freeze"
+    camera.floor = moment(367.0)
+    assert camera.refused().kind == "clock"
+
+
+def test_a_forged_timestamp_cannot_blame_the_clock(camera):
+    """`signed_at` counts where the role's keys signed it, and nowhere else."""
+    camera.forge.signed["timestamp"].update(
+        version=2, signed_at="2001-01-01T00:00:00Z", expires="2001-01-04T00:00:00Z"
+    )
+    camera.forge.write("timestamp", keys=[MALLORY])
+    assert camera.refused().kind == "wrong-key"
+
+
+def test_a_channel_that_states_no_time_of_signing_is_frozen_not_late(camera):
+    del camera.forge.signed["timestamp"]["signed_at"]
+    camera.forge.signed["timestamp"]["version"] = 2
+    camera.forge.write("timestamp")
+    camera.floor = moment(365.0 * 14)
+    assert camera.refused().kind == "freeze"
+
+
+def test_stolen_time_goes_with_its_key(camera):
+    """A timestamp of the year 2090 stops a camera only until root names another key."""
+    forge = camera.forge
+    good = forge.copy(forge.folder.parent / "good")
+    forge.signed["timestamp"].update(
+        version=2, signed_at="2090-01-01T00:00:00Z", expires="2099-01-01T00:00:00Z"
+    )
+    forge.write("timestamp")
+    assert camera.refused().kind in ("freeze", "clock")
+    camera.forge = good
+    good.keys["timestamp"] = (Key("timestamp anew"),)
+    good.authorise()
+    good.renew("root", "snapshot", "timestamp")
+    assert camera.versions()["timestamp"] == 2
