@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -157,6 +158,30 @@ def test_a_channel_without_families(camera):
     families(camera.forge)
     error = camera.refused(family=None)
     assert (error.kind, error.hint) == ("missing", "it has: none")
+
+
+def test_a_family_whose_role_may_not_speak_for_its_index(camera):
+    """What is stored of the family is of another time then, and no part of the verdict."""
+    role = camera.forge.signed["targets"]["delegations"]["roles"][0]
+    role["paths"] = ["street/*/*"]
+    camera.forge.renew("targets", FAMILY, "snapshot", "timestamp")
+    for _ in range(2):
+        error = camera.refused()
+        assert str(error) == (
+            "error[missing]: `targets` of the channel does not lead to the index of `street`\n"
+            "  --> CHANNEL/metadata\n\n"
+            "hint: the present model stays; tell whoever runs the channel"
+        )
+        shutil.rmtree(camera.metadata)
+
+
+def test_a_url_that_is_no_channel(new):
+    new.forge.file("timestamp").unlink()
+    assert str(new.refused()) == (
+        "error[missing]: there is no channel: `timestamp.json` is not there (404)\n"
+        "  --> CHANNEL/metadata/timestamp.json\n\n"
+        "hint: --channel is the folder that holds metadata/ and targets/; " + STAYS
+    )
 
 
 # The chain of roots

@@ -106,6 +106,13 @@ def incomplete(error: Exception, where: str) -> SecurityError:
     return malformed(plain(where.rsplit("/", 1)[-1]), plain(error), where)
 
 
+def no_channel(where: str) -> EnvironmentFailure:
+    """Nothing where every channel has a timestamp."""
+    problem = "there is no channel: `timestamp.json` is not there (404)"
+    hint = f"--channel is the folder that holds metadata/ and targets/; {STAYS}"
+    return EnvironmentFailure(problem, where=where, hint=hint, kind="missing")
+
+
 def _signatures(scene: Scene, metadata: Metadata[Any]) -> SecurityError | None:
     if scene.role == "root":
         old, new = scene.trusted["root"], metadata.signed

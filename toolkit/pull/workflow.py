@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, Root, Signed, TargetFile
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from toolkit.errors import SecurityError, ToolkitError, UserError
+from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError, UserError
 from toolkit.pull import verdicts
 from toolkit.pull.clock import Clock, signed_at, system_now
 from toolkit.pull.disk import failure_of
@@ -101,12 +101,24 @@ class Workflow(FetcherInterface):
         return found
 
     def check_delegated(self, role: str) -> None:
-        """Pass a role below `targets` that `find` has loaded, from the network or the store."""
-        if role not in self._passed:
-            problem = verdicts.fault(self._scene(role, self.verified.must_read(role)))
-            if problem is not None:
-                raise problem
-            self._pass(role)
+        """Pass a role below `targets` that `find` has loaded, from the network or the store.
+
+        Raises EnvironmentFailure `missing` where it was not on the way to what was to be found.
+        """
+        if role in self._passed:
+            return
+        stored = self.verified.read(role)
+        problem = None if stored is None else verdicts.fault(self._scene(role, stored))
+        if stored is None or (problem is not None and problem.kind not in ("freeze", "clock")):
+            raise EnvironmentFailure(
+                f"`targets` of the channel does not lead to the index of `{role}`",
+                where=self.url,
+                hint=f"{verdicts.STAYS}; tell whoever runs the channel",
+                kind="missing",
+            )
+        if problem is not None:
+            raise problem
+        self._pass(role)
 
     # The start
 
@@ -160,6 +172,8 @@ class Workflow(FetcherInterface):
         try:
             return self._http.get(url, most_bytes)
         except HttpStatus as error:
+            if self._asked[0] == "timestamp" and error.kind == "missing":
+                raise verdicts.no_channel(url) from error
             if self._asked[0] != "root" or error.status not in ABSENT:
                 raise
             self._pass("root")  # it is the last one; now, as next python-tuf reads what is stored
