@@ -186,6 +186,14 @@ def test_a_killed_export_leaves_nothing_under_its_name_and_the_next_one_cleans_u
     assert done.changed and {one.name for one in goal.parent.iterdir()} == {goal.name}
 
 
+def test_leftovers_of_a_killed_export_do_not_get_in(channel, tmp_path):
+    stale = tmp_path / "here" / ".out.part" / "out"
+    stale.mkdir(parents=True)
+    (stale / "old").write_text("half a file")
+    exported("oci", channel, tmp_path / "here" / "out")
+    assert "old" not in in_folder(tmp_path / "here" / "out")
+
+
 def test_a_stick_that_was_killed_at_any_file_is_whole_or_no_channel_yet(
     published, channel, tmp_path
 ):
