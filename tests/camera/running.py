@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from typing import IO
 from camera.warm import Warm
 from toolkit.child import die_with_parent
 
+WAIT_MOST_S = 20.0  # for something that takes milliseconds
 PYTHON_WORDS = (sys.executable, "-m", "toolkit")
 
 
@@ -57,6 +59,14 @@ class Running:
             self.stdout.seek(0)
             self.stderr.seek(0)
             return Ended(code=code, stdout=self.stdout.read(), stderr=self.stderr.read())
+
+
+def wait_until(holds: Callable[[], object], what: str) -> None:
+    """Look again and again; AssertionError where it does not come true in WAIT_MOST_S."""
+    until_s = time.monotonic() + WAIT_MOST_S
+    while not holds():
+        assert time.monotonic() < until_s, f"never: {what}"
+        time.sleep(0.005)
 
 
 @cache

@@ -14,6 +14,7 @@ from needs import needs
 
 from camera.cameras import PYTHON, Camera, Client, Outcome, c_client
 from camera.models import FAMILY
+from camera.running import wait_until
 from camera.server import Act, Server
 from camera.test_published import draft
 from toolkit.channel.keys_init import init_keys
@@ -94,8 +95,7 @@ def test_a_pull_that_may_not_wait_says_who_is_busy(
 ) -> None:
     server.on("*/timestamp.json", Act(stall_after=0))
     first = camera.start(stall_s="20")
-    while not server.asked("*/timestamp.json"):
-        threading.Event().wait(0.005)
+    wait_until(lambda: server.asked("*/timestamp.json"), "a first pull with the lock")
     second = camera.pull(wait="0")
     assert (second.code, second.kind) == (3, "busy"), second
     first.kill()

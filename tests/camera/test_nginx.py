@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from needs import needs
 
 from camera.cameras import Camera, Client
 from camera.nginx import Nginx, serving
-from camera.running import PYTHON_WORDS, start
+from camera.running import PYTHON_WORDS, start, wait_until
 from camera.test_published import draft
 from toolkit.channel.draft import DraftFile
 from toolkit.channel.keys import open_keys
@@ -111,11 +110,10 @@ def test_an_interrupted_download_transfers_no_byte_twice(
 
     with place.server.slow():
         running = camera.start()
-        while not (parts := [one for one in _parts(camera) if one.stat().st_size > 0]):
-            time.sleep(0.01)
+        wait_until(lambda: any(one.stat().st_size for one in _parts(camera)), "a part")
         running.kill()
         assert running.wait().code == -9
-    have = parts[0].stat().st_size
+    have = _parts(camera)[0].stat().st_size
     assert 0 < have < BYTES and not camera.store.is_served()
 
     place.server.asked()

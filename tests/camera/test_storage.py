@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from camera.cameras import Camera, outcome_of
 from camera.models import Model, blobs
 from camera.mounts import fat, fill, remount, tmpfs
 from camera.repository import Forge
+from camera.running import wait_until
 from camera.server import Act, Server
 
 BYTES = 70_001  # of the blob of release 2
@@ -77,8 +77,7 @@ def test_a_full_medium_keeps_the_present_model(small: Camera, pages: int) -> Non
 def test_a_medium_that_fills_up_in_the_middle(small: Camera, server: Server) -> None:
     server.on(BLOB, Act(stall_after=HALF))
     running = small.start(tries=2)
-    while not any(one.sent_bytes == HALF for one in server.asked(BLOB)):
-        time.sleep(0.005)
+    wait_until(lambda: any(one.sent_bytes == HALF for one in server.asked(BLOB)), "half a blob")
     filler = fill(small.folder.parent)
     ended = running.wait()
     outcome = outcome_of(ended.code, ended.stdout, ended.stderr)
@@ -204,8 +203,7 @@ def test_a_folder_that_vanishes_in_the_middle(
 ) -> None:
     server.on(BLOB, Act(stall_after=HALF))
     running = camera.start(tries=2)
-    while not any(one.sent_bytes == HALF for one in server.asked(BLOB)):
-        time.sleep(0.005)
+    wait_until(lambda: any(one.sent_bytes == HALF for one in server.asked(BLOB)), "half a blob")
     place = camera.folder / what
     place.unlink() if place.is_file() else shutil.rmtree(place)
     ended = running.wait()

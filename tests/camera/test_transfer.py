@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from camera.cameras import Camera, Outcome
 from camera.models import Model, blobs
 from camera.repository import Forge
+from camera.running import wait_until
 from camera.server import Act, Server
 
 BYTES = 70_001  # of the blob that is disturbed; no multiple of any buffer
@@ -86,8 +86,7 @@ def test_a_server_that_restarts_is_asked_again(
     half = BYTES // 2
     server.on(BLOB, Act(stall_after=half))
     running = camera.start(tries=9, retry_s="0.05", stall_s="20")
-    while not any(one.sent_bytes == half for one in server.asked(BLOB)):
-        time.sleep(0.005)
+    wait_until(lambda: any(one.sent_bytes == half for one in server.asked(BLOB)), "half a blob")
     server.stop()
     server.start()
     ended = running.wait()
