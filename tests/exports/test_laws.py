@@ -1,6 +1,7 @@
 """Every format carries the very bytes of a release, whole or not at all."""
 
 import os
+import resource
 import shutil
 import signal
 from dataclasses import fields, replace
@@ -184,6 +185,22 @@ def test_a_killed_export_leaves_nothing_under_its_name_and_the_next_one_cleans_u
     assert not goal.exists()
     done = exported(name, channel, out)
     assert done.changed and {one.name for one in goal.parent.iterdir()} == {goal.name}
+
+
+@pytest.mark.parametrize("name", parts(*[one for one in FORMATS if one != "usb"]))
+def test_a_full_disk_is_told_and_nothing_is_left(channel, tmp_path, name):
+    """No file may grow beyond 4 kB: the model has 9."""
+    out = tmp_path / "here" / "out"
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        try:
+            exported(name, channel, out)
+        except EnvironmentFailure as problem:
+            os._exit(problem.exit_code)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert in_folder(out.parent) == {}
 
 
 def test_leftovers_of_a_killed_export_do_not_get_in(channel, tmp_path):
