@@ -129,7 +129,7 @@ def _line(result: Result) -> str:
     told = f"{result.outcome}: {served} is served, {cost.requests} requests"
     told += f", {cost.bytes_fetched} bytes fetched"
     told += f", {cost.bytes_resumed} kept from before" if cost.bytes_resumed else ""
-    return told if current is None else f"{told}\n  {current.model.absolute()}"
+    return told
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ class Testing:
     wanted: bool = True
     program: Path | None = None  # run instead of the golden vectors: PROGRAM RELEASE_FOLDER
     limit_s: float = 60.0  # of wall time and of processor time per core
-    memory_mb: int = 4096  # of address space, not of memory in use: runtimes reserve much
+    memory_mb: int = 2048  # of address space, not of memory in use: runtimes reserve much
     max_latency_us: int | None = None  # p90; None: the limit that the release states, if any
     threads: int | None = None  # None: as it was proved, else 1
 

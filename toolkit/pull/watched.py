@@ -67,6 +67,8 @@ class _Watched(HTTPConnection):
             raise
         finally:
             timer.cancel()
+        if is_late.is_set():  # a head that was cut off reads like one that ended
+            raise TimeoutError(f"not done after {limit_s:g} s")
 
 
 class _WatchedTls(_Watched, HTTPSConnection):

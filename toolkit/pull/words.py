@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--self-test", type=Path, metavar="PROGRAM", help="run as PROGRAM RELEASE_FOLDER; 0: good")
     add("--no-self-test", action="store_true", help="activate what was not tried here")
     add("--self-test-s", type=float, default=60.0, metavar="S", help="its limit (60)")
-    add("--self-test-mb", type=int, default=4096, metavar="MB", help="its address space (4096)")
+    add("--self-test-mb", type=int, default=2048, metavar="MB", help="its address space (2048)")
     add("--max-latency-ms", type=float, metavar="MS", help="p90 (what the release states)")
     add("--threads", type=int, metavar="N", help="of the self-test (as it was proved)")
     add("--time-floor", metavar="TIME", help="no earlier than 2026-11-21T18:00:00Z, whatever the "

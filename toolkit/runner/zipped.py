@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 
@@ -23,7 +23,12 @@ sys.exit(main(sys.argv[1:]))
 def zipapp_bytes() -> bytes:
     """The archive, the same bytes for the same modules: names sorted, no times, stored plain."""
     members = {"__main__.py": START, "toolkit/__init__.py": b""}
-    members.update(_modules(resources.files("toolkit.runner"), "toolkit/runner/"))
+    members.update(modules(resources.files("toolkit.runner"), "toolkit/runner/"))
+    return archive_bytes(members)
+
+
+def archive_bytes(members: Mapping[str, bytes]) -> bytes:
+    """A zip archive that Python starts: `__main__.py` is among its members, by their names."""
     buffer = io.BytesIO(SHEBANG)
     buffer.seek(0, io.SEEK_END)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
@@ -32,9 +37,10 @@ def zipapp_bytes() -> bytes:
     return buffer.getvalue()
 
 
-def _modules(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+def modules(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of a package's modules, of packages within it too; not of `zipped.py`."""
     for entry in folder.iterdir():
         if entry.is_dir() and entry.name != "__pycache__":
-            yield from _modules(entry, f"{prefix}{entry.name}/")
+            yield from modules(entry, f"{prefix}{entry.name}/")
         elif entry.name.endswith(".py") and entry.name != "zipped.py":
             yield prefix + entry.name, entry.read_bytes()
