@@ -6,13 +6,14 @@ import re
 from dataclasses import fields
 
 import pytest
+from release_bundle import ONNX, bundle
 
-from exports.parts import (
-    released,
-)
+from exports.parts import NOW, released
 from toolkit import plugins
 from toolkit.channel.export_words import add_options
 from toolkit.channel.exporting import Wishes
+from toolkit.channel.publish import publish_draft
+from toolkit.channel.release_draft import draft_of
 from toolkit.cli import main
 
 
@@ -32,6 +33,18 @@ def test_the_command_says_what_to_do_next(channel, tmp_path, capsys):
     value = json.loads(data)
     assert (value["schema"], value["format"], value["changed"]) == (1, "ovms", False)
     assert value["files"] == {"net.int8.tflite": released(channel).model.sha256}
+
+
+def test_what_other_agents_do_not_heed_is_said(published, channel, tmp_path, capsys):
+    draft = draft_of(bundle(tmp_path / "new", ONNX), compatible="cam-pi", min_firmware=7)
+    publish_draft(channel, draft, keys=published[1], family="pi", basis_points=1000, now=NOW)
+    words = ("--channel", channel, "--family", "pi")
+    out = tmp_path / "models"
+    code, _, talk = command(capsys, "ovms", *words, "--out", out, "--release", "2")
+    assert code == 0
+    assert "note: it needs firmware 7 or newer, and nothing in this format checks that\n" in talk
+    assert "note: the channel offers it to 10 % of the cameras; this format knows no shares" in talk
+    assert "firmware 7" not in command(capsys, "usb", *words, "--out", tmp_path / "stick")[2]
 
 
 def test_options_of_other_formats_are_refused_at_once(channel, tmp_path, capsys):

@@ -38,6 +38,7 @@ class SignedRelease:
 
     state: State
     release: Release
+    basis_points: int  # the share of cameras that its channel offers it to
     manifest: SignedFile  # release.json; its SHA-256 is the release's id
     files: tuple[SignedFile, ...]  # in the manifest's order
     remarks: tuple[str, ...] = ()  # e.g. that the channel's metadata has expired
@@ -98,6 +99,7 @@ def signed_release(
     return SignedRelease(
         state=state,
         release=release,
+        basis_points=entry.rollout.basis_points,
         manifest=manifest,
         files=files,
         remarks=tuple(_expired(state, name, now or datetime.now(UTC))),

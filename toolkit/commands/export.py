@@ -12,7 +12,7 @@ from toolkit import plugins
 from toolkit.channel.export_words import ROOM
 from toolkit.channel.exporting import Exported, Wishes
 from toolkit.errors import ToolkitError, UserError, raise_all
-from toolkit.release import WORD
+from toolkit.release import ALL_BASIS_POINTS, WORD
 
 if TYPE_CHECKING:
     from toolkit.channel.exporting import Export
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     done = plug.export(release, arguments.out, wishes)
     print(*_talk(plug, release, done), sep="\n", file=sys.stderr)  # noqa: T201
     if arguments.json:
-        print(json.dumps(_value(arguments.format, release, done), indent=2))  # noqa: T201
+        print(json.dumps(_value(plug, arguments.format, release, done), indent=2))  # noqa: T201
     else:
         print(done.path)  # noqa: T201
     return 0
@@ -76,12 +76,24 @@ def _talk(plug: Export, release: SignedRelease, done: Exported) -> list[str]:
     state = "written" if done.changed else "there already, with these very digests"
     return [
         f"{one.family}, {what}: {count}, {state}",
-        *(f"note: {note}" for note in (*release.remarks, *done.notes)),
+        *(f"note: {note}" for note in _notes(plug, release, done)),
         *done.next,
     ]
 
 
-def _value(name: str, release: SignedRelease, done: Exported) -> dict[str, object]:
+def _notes(plug: Export, release: SignedRelease, done: Exported) -> list[str]:
+    """What a reader should know, also of what our clients heed and other agents do not."""
+    notes = [*release.remarks, *done.notes]
+    least, share = release.release.min_firmware, release.basis_points
+    if not plug.IS_CHANNEL and least:
+        notes.append(f"it needs firmware {least} or newer, and nothing in this format checks that")
+    if not plug.IS_CHANNEL and share < ALL_BASIS_POINTS:
+        told = f"{share / 100:g} % of the cameras"
+        notes.append(f"the channel offers it to {told}; this format knows no shares")
+    return notes
+
+
+def _value(plug: Export, name: str, release: SignedRelease, done: Exported) -> dict[str, object]:
     one = release.release
     return {
         "schema": 1,
@@ -92,6 +104,6 @@ def _value(name: str, release: SignedRelease, done: Exported) -> dict[str, objec
         "release": one.release,
         "id": release.manifest.sha256,
         "files": done.digests,
-        "notes": [*release.remarks, *done.notes],
+        "notes": _notes(plug, release, done),
         "next": list(done.next),
     }
