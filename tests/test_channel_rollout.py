@@ -106,6 +106,20 @@ def test_several_kinds_of_cameras_need_a_number(channel, keys):
     assert shares(channel, keys) == {4: 10_000, 3: 5000, 2: 10_000, 1: 10_000}
 
 
+def test_a_mistyped_channel_is_told_and_not_made(tmp_path, keys):
+    folder = tmp_path / "chanel"
+    before = {file: file.read_bytes() for file in keys.folder.iterdir()}
+    for change in (
+        lambda: set_share(folder, 5000, keys=keys, now=NOW),
+        lambda: roll_back(folder, keys=keys, now=NOW),
+        lambda: rotate(keys, ["timestamp"], channel=folder, now=NOW),
+    ):
+        with pytest.raises(UserError, match="there is no channel"):
+            change()
+    assert not folder.exists()
+    assert {file: file.read_bytes() for file in keys.folder.iterdir()} == before
+
+
 def test_which_family_must_be_said_where_there_are_two(channel, keys):
     more = init_keys(keys.folder, families=["yard"], now=NOW)
     publish_draft(channel, draft(4, compatible="yard"), keys=more, now=NOW)

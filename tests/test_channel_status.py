@@ -79,8 +79,9 @@ def test_where_nothing_is_published(tmp_path, keys):
     for given in (None, keys):
         with pytest.raises(UserError, match="there is no channel"):
             status_of(tmp_path / "none", given)
-    with pytest.raises(UserError, match="nothing is published there yet"):
+    with pytest.raises(UserError, match="there is no channel"):
         refresh(tmp_path / "none", keys=keys, now=NOW)
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_changed_channel_has_no_status(channel):

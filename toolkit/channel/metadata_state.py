@@ -111,11 +111,22 @@ def read_published(channel: Path) -> State:
 
     Raises UserError where nothing was published there, SecurityError as `read_state` does.
     """
+    check_published(channel)
     root = newest_root(channel / METADATA)
-    if root is None or not metadata_file(channel, "timestamp").exists():
-        hint = "edgesr publish BUNDLE --channel DIR makes one"
-        raise UserError("there is no channel", where=str(channel), hint=hint)
+    if root is None:
+        raise _no_channel(channel)
     return descend(State(channel=channel, root=root, published_root=root.signed.version), [root])
+
+
+def check_published(channel: Path) -> None:
+    """Raises UserError where nothing was published: only a publish makes a folder a channel."""
+    if not metadata_file(channel, "timestamp").exists():
+        raise _no_channel(channel)
+
+
+def _no_channel(channel: Path) -> UserError:
+    hint = "edgesr publish BUNDLE --channel DIR makes one"
+    return UserError("there is no channel", where=str(channel), hint=hint)
 
 
 def family_of(state: State, name: str | None) -> str:

@@ -9,9 +9,8 @@ from toolkit.channel.folder import Observer, Say, locked, quiet, unobserved
 from toolkit.channel.keys import KeyRing
 from toolkit.channel.keys_root import write_root
 from toolkit.channel.metadata import lacking, life_days
-from toolkit.channel.metadata_state import State, read_state
+from toolkit.channel.metadata_state import State, check_published, read_state
 from toolkit.channel.publish_forward import outdated, put_forward
-from toolkit.errors import UserError
 
 
 def refresh(
@@ -30,11 +29,9 @@ def refresh(
     a rotation elsewhere, is signed as well. Raises as `publish_draft` does.
     """
     now = now or datetime.now(UTC)
+    check_published(channel)
     with locked(channel, say):
         state = read_state(channel, keys)
-        if state.timestamp is None:
-            hint = "edgesr publish BUNDLE --channel DIR"
-            raise UserError("nothing is published there yet", where=str(channel), hint=hint)
         renew = {role for role in ("snapshot",) if _is_old(state, role, now)}
         if everything:
             for role in ("root", "targets", *sorted(state.families)):

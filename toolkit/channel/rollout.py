@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolkit.channel.folder import Observer, Say, blob_file, locked, quiet, unobserved
 from toolkit.channel.keys import KeyRing, stamp
-from toolkit.channel.metadata_state import State, family_of, read_state, recorded
+from toolkit.channel.metadata_state import State, check_published, family_of, read_state, recorded
 from toolkit.channel.publish import (
     Published,
     add_release,
@@ -56,6 +56,7 @@ def set_share(
     and there are several kinds of cameras; and as `publish_draft` does.
     """
     now = now or datetime.now(UTC)
+    check_published(channel)
     with locked(channel, say):
         state = read_state(channel, keys)
         name = family_of(state, family)
@@ -106,6 +107,7 @@ def roll_back(
     Raises UserError where there is no such release; and as `publish_draft` does.
     """
     now = now or datetime.now(UTC)
+    check_published(channel)
     with locked(channel, say):
         state = read_state(channel, keys)
         name = family_of(state, family)
@@ -127,6 +129,7 @@ def roll_back(
             for file in old.files
         ]
         others = tuple(_stopped(one, number, old.compatible) for one in index.releases)
+        say(f"release {new} has the files of release {number}; no camera takes one between them")
         return add_release(
             state, keys, release, blobs, ALL_BASIS_POINTS, others=others, now=now, on_file=on_file
         )

@@ -17,7 +17,6 @@ from toolkit.channel.folder import (
     Say,
     explained,
     locked,
-    metadata_file,
     quiet,
     unobserved,
 )
@@ -25,7 +24,7 @@ from toolkit.channel.keys import TOP_ROLES, KeyEntry, KeyRing, open_keys, save, 
 from toolkit.channel.keys_file import make_key
 from toolkit.channel.keys_root import agrees, newest_root, write_root
 from toolkit.channel.metadata import lacking
-from toolkit.channel.metadata_state import read_state
+from toolkit.channel.metadata_state import check_published, read_state
 from toolkit.channel.publish_forward import put_forward
 from toolkit.errors import UserError, raise_all
 from toolkit.plugins import did_you_mean
@@ -54,11 +53,12 @@ def rotate(
     keys are here to sign the new root.
     """
     now = now or datetime.now(UTC)
+    if channel is not None:
+        check_published(channel)
     with locked(keys.folder, say), explained(keys.folder):
         ring = _reopened(keys)
         _check(ring, roles, only)
-        living = channel is not None and metadata_file(channel, "timestamp").exists()
-        _check_signers(ring, roles, with_channel=living)
+        _check_signers(ring, roles, with_channel=channel is not None)
         for role in roles:
             if not ring.role(role).leaving:
                 given = (uris or {}).get(role, ())
@@ -68,7 +68,7 @@ def rotate(
         if root is None or not agrees(ring, root.signed):
             root = write_root(ring, now)
             say(f"signed root {root.signed.version}")
-        if channel is not None and living:
+        if channel is not None:
             _bring_along(channel, ring, roles, now, on_file, say)
         ring = _retired(ring, roles, now)
         save(ring)
