@@ -578,12 +578,12 @@ NONSENSE = {
     "empty": (b"", "Expecting value at byte 0 of 0"),
     "nul": (b"\0" * 700, "Expecting value at byte 0 of 700"),
     "cut": (b'{"signed":{', "Expecting property name enclosed in double quotes at byte 11 of 11"),
-    "list": (b"[]", "list indices must be integers or slices, not str"),
+    "list": (b"[]", "it is no object with a list of `signatures`"),
     "deep": (b"[" * 8_000 + b"]" * 8_000, "its brackets are nested more than 32 deep"),
     "twice": (b'{"signed":1,"signed":2}', "the key 'signed' is there twice"),
     "float": (b'{"signed":1.5}', "it holds the number 1.5, only whole numbers are read"),
     "text": ('{"a":"é"}'.encode(), "byte 0xc3 at 6 is not ASCII"),
-    "type": (b'{"signatures":[],"signed":{"_type":"mirrors"}}', "unrecognized metadata type"),
+    "type": (b'{"signatures":[],"signed":{"_type":"mirrors"}}', "`spec_version` is missing"),
 }  # fmt: skip
 
 

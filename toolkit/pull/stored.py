@@ -12,7 +12,7 @@ from tuf.api.serialization import DeserializationError
 from toolkit.errors import SecurityError
 from toolkit.pull import verdicts
 from toolkit.pull.kept import Kept, root_name
-from toolkit.pull.strict_json import parse
+from toolkit.pull.strict_json import parse_metadata
 from toolkit.pull.verified import Verified, file_of
 
 
@@ -62,7 +62,7 @@ class Stored:
 
     def _metadata(self, data: bytes) -> Metadata[Any] | None:
         try:
-            parse(data, "stored", ascii_only=self.ascii_only)
+            parse_metadata(data, "stored", ascii_only=self.ascii_only)
             return Metadata[Any].from_bytes(data)
         except (SecurityError, DeserializationError):
             return None

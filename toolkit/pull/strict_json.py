@@ -18,7 +18,7 @@ _STRING = re.compile(rb'"[^"]*"?')
 _NO_BRACKET = re.compile(rb"[^][{}]+")
 
 
-def parse(data: bytes, what: str, *, ascii_only: bool = True) -> Any:
+def parse(data: bytes, what: str, *, ascii_only: bool = True, where: str = "") -> Any:
     """The value of a JSON file that a channel publishes; `what` names the file in the refusal.
 
     Refused are: no JSON, nesting deeper than 32, duplicate keys, floats, integers from 2**53 on,
@@ -39,13 +39,38 @@ def parse(data: bytes, what: str, *, ascii_only: bool = True) -> Any:
         )
         _characters(value, ascii_only)
     except json.JSONDecodeError as error:
-        raise _malformed(what, f"{error.msg} at byte {error.pos} of {len(data)}") from error
+        raise _malformed(what, f"{error.msg} at byte {error.pos} of {len(data)}", where) from error
     except UnicodeDecodeError as error:
         found = f"byte 0x{data[error.start]:02x} at {error.start} is not {error.encoding.upper()}"
-        raise _malformed(what, found) from error
+        raise _malformed(what, found, where) from error
     except (ValueError, RecursionError) as error:
-        raise _malformed(what, str(error)) from error
+        raise _malformed(what, str(error), where) from error
     return value
+
+
+def parse_metadata(data: bytes, what: str, *, ascii_only: bool = True, where: str = "") -> None:
+    """`parse`, and the outer form that all TUF metadata has. Raises SecurityError `malformed`.
+
+    python-tuf checks the same; here it has words that tell what was found.
+    """
+    found = _form(parse(data, what, ascii_only=ascii_only, where=where))
+    if found:
+        raise _malformed(what, found, where)
+
+
+def _form(value: Any) -> str:
+    if not isinstance(value, dict) or not isinstance(value.get("signatures"), list):
+        return "it is no object with a list of `signatures`"
+    signed = value.get("signed")
+    if not isinstance(signed, dict):
+        return "it has no object `signed`"
+    for key, kind in {"_type": str, "spec_version": str, "version": int, "expires": str}.items():
+        if key not in signed:
+            return f"`{key}` is missing"
+        if type(signed[key]) is not kind:
+            named = {str: "text", int: "whole number"}[kind]
+            return f"`{key}` is no {named}: {signed[key]!a:.60}"
+    return "" if signed["version"] > 0 else f"`version` is {signed['version']}, the first is 1"
 
 
 def _is_deep(data: bytes) -> bool:
@@ -96,9 +121,10 @@ def _characters(value: Any, ascii_only: bool) -> None:
             _characters(one, ascii_only)
 
 
-def _malformed(what: str, found: str) -> SecurityError:
+def _malformed(what: str, found: str, where: str) -> SecurityError:
     return SecurityError(
         f"`{what}` cannot be read: {found}",
+        where=where,
         hint="the present model stays; tell whoever runs the channel",
         kind="malformed",
     )

@@ -52,7 +52,7 @@ def refusal(error: Exception, scene: Scene) -> ToolkitError:
     try:
         return fault(scene) or malformed(scene.file, plain(error), scene.url)
     except DeserializationError as broken:
-        return malformed(scene.file, plain(broken.__cause__ or broken), scene.url)
+        return malformed(scene.file, _told(broken.__cause__ or broken), scene.url)
 
 
 def fault(scene: Scene) -> ToolkitError | None:
@@ -89,6 +89,16 @@ def endless(scene: Scene, signed_bytes: int) -> SecurityError:
     """A file with more bytes than were announced for it."""
     problem = f"`{scene.file}` has {len(scene.body)} bytes, at most {signed_bytes} are signed"
     return SecurityError(problem, where=scene.url, hint=STAYS, kind="endless-data")
+
+
+def _told(error: BaseException) -> str:
+    """python-tuf reads values as they come and stumbles where they are of another type."""
+    if isinstance(error, KeyError):
+        return f"the key {plain(error)} is missing"
+    wrong = (
+        "a value is of the wrong type: " if isinstance(error, TypeError | AttributeError) else ""
+    )
+    return wrong + plain(error)
 
 
 def malformed(file: str, found: str, where: str) -> SecurityError:

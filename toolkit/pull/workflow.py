@@ -24,7 +24,7 @@ from toolkit.pull.disk import failure_of
 from toolkit.pull.fetch import Http, HttpStatus
 from toolkit.pull.kept import Kept, root_name
 from toolkit.pull.stored import Stored
-from toolkit.pull.strict_json import parse
+from toolkit.pull.strict_json import parse_metadata
 from toolkit.pull.verdicts import TOP
 from toolkit.pull.verified import Verified, asked_for, file_of
 
@@ -124,7 +124,7 @@ class Workflow(FetcherInterface):
 
     def _started(self, root: bytes, roles: Sequence[str]) -> Updater:
         try:
-            parse(root, "root.json", ascii_only=self._ascii_only)
+            parse_metadata(root, "root.json", ascii_only=self._ascii_only)
             self._given_version = Metadata[Root].from_bytes(root).signed.version
             self._stored.copy_in(self.verified, roles, self._given_version)
             updater = _Updater(
@@ -165,7 +165,7 @@ class Workflow(FetcherInterface):
         scene = self._scene(role, self._body)
         if len(self._body) > max_length:
             raise verdicts.too_long(scene, max_length)
-        parse(self._body, scene.file, ascii_only=self._ascii_only)
+        parse_metadata(self._body, scene.file, ascii_only=self._ascii_only, where=url)
         return self._body
 
     def _got(self, url: str, most_bytes: int) -> bytes:
