@@ -153,3 +153,14 @@ def test_the_licence_text_says_whose_and_where(tmp_path):
     assert "net.int8.xml" in text and "SPDX-License-Identifier: Apache-2.0" in text
     other = made.bundle(tmp_path / "b", licence="ours, ask us")
     assert "SPDX" not in files_of(draft_of(other))["licence.txt"].decode("ascii")
+
+
+def test_the_published_report_tells_no_address_of_the_lab(tmp_path):
+    timed = replace(
+        made.LITERT, latency=replace(made.LITERT.latency, device="ssh://pi@camera.lab:2222")
+    )
+    draft = draft_of(made.bundle(tmp_path, timed))
+    reports = [one for one in draft.files if one.role == "report"]
+    assert {one.name for one in reports} == {"report.json", "report.html"}
+    for one in reports:
+        assert b"camera.lab" not in one.content and b"ssh:" in one.content
