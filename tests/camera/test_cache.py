@@ -85,6 +85,15 @@ def test_a_damaged_model_is_fetched_again(second, damage):
         assert second.store.release == 2, name
 
 
+def test_a_manifest_that_was_edited_is_fetched_again(second):
+    """Valid JSON that says the same of the files; the pointer's id is not its digest any more."""
+    file = second.store.place / "release.json"
+    file.write_bytes(file.read_bytes().replace(b'"recipe":"tiny"', b'"recipe":"tinx"'))
+    assert not second.store.is_served()
+    assert second.heals()
+    assert second.store.release == 2
+
+
 def test_a_damaged_model_gives_way_to_the_previous_one_without_a_network(second, server):
     server.stop()
     flipped(second.store.place / "model.bin")

@@ -52,6 +52,15 @@ def test_a_floor_that_is_given_counts_without_any_metadata(new_camera, forge):
     assert new_camera.store.pointer() is None
 
 
+def test_what_the_timestamp_says_of_the_time_counts_at_once(new_camera, forge):
+    """A new camera at 1970: the snapshot ran out a minute before the timestamp was signed."""
+    forge.signed["snapshot"]["expires"] = text(moment(-1 / 1440))
+    forge.write("snapshot")
+    forge.renew("timestamp")
+    assert_refused(new_camera.pull(at=DAWN), "freeze", "snapshot")
+    assert new_camera.store.pointer() is None
+
+
 @pytest.mark.parametrize("way", ["clock", "floor"])
 def test_a_clock_far_ahead_is_a_wrong_clock_and_no_attack(camera, forge, way):
     """All it may do is to wait: the present model stays, both times are told."""
