@@ -61,6 +61,7 @@ def init_keys(
         folder.chmod(FOLDER_MODE)
     with locked(folder):
         ring = _opened(folder, passphrase, secret)
+        ring.known.extend([passphrase] if passphrase else [])  # typed twice, not a third time
         for role in roles:
             if role not in ring.roles:
                 names = [f"{role}-{number}" for number in range(1, wanted[role] + 1)]

@@ -57,6 +57,7 @@ def rotate(
         check_published(channel)
     with locked(keys.folder, say), explained(keys.folder):
         ring = _reopened(keys)
+        ring.known.extend([passphrase] if passphrase else [])  # perhaps it opens the old keys too
         _check(ring, roles, only)
         _check_signers(ring, roles, with_channel=channel is not None)
         for role in roles:
@@ -77,7 +78,8 @@ def rotate(
 
 def _reopened(keys: KeyRing) -> KeyRing:
     """The folder as it is now that nobody else writes to it."""
-    return open_keys(keys.folder, secret=keys.secret, elsewhere=keys.elsewhere)
+    ring = open_keys(keys.folder, secret=keys.secret, elsewhere=keys.elsewhere)
+    return replace(ring, opened=keys.opened, known=keys.known)
 
 
 def _check(ring: KeyRing, roles: Sequence[str], only: str | None) -> None:
