@@ -44,10 +44,12 @@ static bool keep_target(const struct options *options, const struct target *targ
     if (folder < 0) return fail_errno(errno, "open", options->target_dir);
     bool done = url_quote(name, sizeof name, options->target_name, "");
     snprintf(part, sizeof part, "%s.part", name);
-    if (done && target->sha256 == NULL)
-        done = fail(MALFORMED, "the target has no SHA-256");
-    else if (done && !file_matches(folder, name, target->info.length, target->sha256))
-        done = http_download(url, folder, part, target->info.length, target->sha256) &&
+    const char *sha512 = json_string_value(json_object_get(target->info.hashes, "sha512"));
+    const char *digest = target->sha256 != NULL ? target->sha256 : sha512;
+    if (done && digest == NULL)
+        done = fail(MALFORMED, "the target has neither SHA-256 nor SHA-512");
+    else if (done && !file_matches(folder, name, target->info.length, digest))
+        done = http_download(url, folder, part, target->info.length, digest) &&
                file_rename(folder, part, name);
     close(folder);
     return done;

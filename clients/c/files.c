@@ -104,13 +104,13 @@ bool file_write(int folder, const char *name, const void *data, size_t length, c
     return file_rename(folder, part, name);
 }
 
-static bool hash_file(int file, long long length, char out[SHA256_HEX]) {
+static bool hash_file(int file, long long length, const EVP_MD *kind, char *out) {
     unsigned char chunk[CHUNK_BYTES], digest[EVP_MAX_MD_SIZE];
     unsigned int size = 0;
     ssize_t got = 0;
     long long seen = 0;
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    bool sound = context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+    bool sound = context != NULL && EVP_DigestInit_ex(context, kind, NULL) == 1;
     while (sound && seen <= length && (got = read_some(file, chunk, sizeof chunk)) > 0) {
         sound = EVP_DigestUpdate(context, chunk, (size_t)got) == 1;
         seen += got;
@@ -121,14 +121,15 @@ static bool hash_file(int file, long long length, char out[SHA256_HEX]) {
     return sound;
 }
 
-bool file_matches(int folder, const char *name, long long length, const char *sha256) {
-    char found[SHA256_HEX] = "";
+bool file_matches(int folder, const char *name, long long length, const char *digest) {
+    char found[2 * EVP_MAX_MD_SIZE + 1] = "";
+    const EVP_MD *kind = strlen(digest) == 64 ? EVP_sha256() : EVP_sha512();
     struct stat facts;
     int file = regular_open(folder, name, &facts);
     if (file < 0) return false;
-    bool same = facts.st_size == length && hash_file(file, length, found);
+    bool same = facts.st_size == length && hash_file(file, length, kind, found);
     close(file);
-    return same && strcmp(found, sha256) == 0;
+    return same && strcmp(found, digest) == 0;
 }
 
 bool file_copy(int from, const char *name, int to, const char *goal) {

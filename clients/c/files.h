@@ -19,8 +19,8 @@ ssize_t file_read(int folder, const char *name, char *out, size_t most);
 bool file_write(int folder, const char *name, const void *data, size_t length, const char *state);
 bool file_rename(int folder, const char *from, const char *to); /* with the folder's fsync */
 
-/* Whether a regular file has this length and SHA-256. */
-bool file_matches(int folder, const char *name, long long length, const char *sha256);
+/* Whether a regular file has this length and digest: SHA-256, or SHA-512 where it is that long. */
+bool file_matches(int folder, const char *name, long long length, const char *digest);
 
 /* Copy a file's bytes into `goal` of another folder, synced. False without a fault: fetch it. */
 bool file_copy(int from, const char *name, int to, const char *goal);

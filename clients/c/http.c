@@ -208,16 +208,18 @@ static bool try_download(const char *url, int file, long long kept, long long le
     return whole;
 }
 
-/* Fetch until it is whole or the tries are used up. `*resumed`: bytes of an earlier run are in it. */
+/* Fetch until it is whole or the tries are used up. `*found`: bytes that an earlier run has left;
+   `*resumed`: it was put together from more than one answer. */
 static bool download_whole(const char *url, int folder, const char *part, long long length,
-                           long long *resumed) {
+                           long long *found, bool *resumed) {
     for (int attempt = 0;; attempt++) {
         off_t size = 0;
         int file = file_append(folder, part, &size);
         if (file < 0) return fail_errno(errno, "write", part);
         bool sound = size <= length || ftruncate(file, 0) == 0;
         if (size > length) size = 0;
-        if (attempt == 0) *resumed = size;
+        if (attempt == 0) *found = size;
+        *resumed = *resumed || size > 0;
         bool whole = sound && try_download(url, file, size, length);
         if (close(file) != 0 && whole) whole = fail_errno(errno, "write", part);
         if (whole) return true;
@@ -227,19 +229,20 @@ static bool download_whole(const char *url, int folder, const char *part, long l
 }
 
 bool http_download(const char *url, int folder, const char *part, long long length,
-                   const char *sha256) {
-    long long resumed = 0;
+                   const char *digest) {
     for (int round = 0; round < 2; round++) {
-        if (!download_whole(url, folder, part, length, &resumed)) {
+        long long found = 0;
+        bool resumed = false;
+        if (!download_whole(url, folder, part, length, &found, &resumed)) {
             if (fault_kind() == ENDLESS_DATA) unlinkat(folder, part, 0);
             return false;
         }
-        if (file_matches(folder, part, length, sha256)) {
-            counters.bytes_resumed += resumed;
+        if (file_matches(folder, part, length, digest)) {
+            counters.bytes_resumed += found;
             return true;
         }
         unlinkat(folder, part, 0);
-        if (resumed == 0) break; /* else the bytes of an earlier run may be to blame: once more */
+        if (!resumed) break; /* else the pieces may not belong together: once more, in one */
     }
     return fail(ARBITRARY_FILE, "the file is not what was signed");
 }

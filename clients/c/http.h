@@ -24,9 +24,10 @@ long http_status(void); /* of the last answer; 0: there was none, or it was a fi
 /* A whole small file of at most `most` bytes into `out`. */
 bool http_get(const char *url, char *out, size_t most, size_t *length);
 
-/* A file of `length` bytes with this digest as `part` of a folder: resumed, verified, synced. */
+/* A file of `length` bytes with this digest (as `file_matches`) as `part` of a folder: resumed,
+   verified, synced. */
 bool http_download(const char *url, int folder, const char *part, long long length,
-                   const char *sha256);
+                   const char *digest);
 
 /* Escape all but unreserved characters and those in `kept`. False where it does not fit. */
 bool url_quote(char *out, size_t room, const char *text, const char *kept);

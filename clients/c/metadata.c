@@ -189,15 +189,18 @@ static bool counted_before(const json_t *keys, const json_t *key, const char *co
     return false;
 }
 
+static bool any_signature(const struct metadata *metadata) {
+    for (size_t i = 0; i < json_array_size(metadata->signatures); i++)
+        if (json_text(json_array_get(metadata->signatures, i), "sig")[0] != '\0') return true;
+    return false;
+}
+
 static bool fail_signatures(const struct metadata *metadata, size_t known, size_t valid,
                             long long threshold, const char *name) {
-    if (json_array_size(metadata->signatures) == 0)
-        return fail(UNSIGNED, "`%s` is not signed", name);
+    if (!any_signature(metadata)) return fail(UNSIGNED, "`%s` carries no signature", name);
     if (known == 0) return fail(WRONG_KEY, "`%s` is signed by no key of its role", name);
-    if (known > valid)
-        return fail(TAMPERED, "`%s` is not what was signed: %zu of %zu signatures do not fit", name,
-                    known - valid, known);
-    return fail(THRESHOLD, "`%s` is signed by %zu of its keys, its role needs %lld", name, valid,
+    if (valid == 0) return fail(TAMPERED, "`%s` was changed after it was signed", name);
+    return fail(THRESHOLD, "`%s` is signed by %zu of %lld keys that its role needs", name, valid,
                 threshold);
 }
 

@@ -227,8 +227,7 @@ static bool exists(const struct store *store, const char *name) {
     return fstatat(store->folder, name, &facts, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* The complete release with the highest number, of those that no self-test failed. */
-static struct stored newest(const struct store *store) {
+bool store_newest(const struct store *store, struct stored *out) {
     struct stored best = {.there = false}, one;
     char kind[33];
     const char *id;
@@ -238,34 +237,30 @@ static struct stored newest(const struct store *store) {
             (!best.there || one.release > best.release))
             best = one;
     if (listing != NULL) closedir(listing);
-    return best;
-}
-
-static void say_replaced(const struct stored *instead, const char *what) {
-    if (instead->there)
-        say("`current` %s: release %lld is served instead", what, instead->release);
-    else
-        say("`current` %s, and no other is stored: a fresh one is fetched", what);
-}
-
-bool store_heal(const struct store *store, struct standing *out) {
-    *out = store_standing(store);
-    bool healthy = out->current.there;
-    if (!healthy) out->current = out->previous.there ? out->previous : newest(store);
     forget_fault(); /* of releases that were looked at */
-    if (!healthy && exists(store, "current"))
-        say_replaced(&out->current, "names no complete release");
-    else if (!healthy && out->current.there)
-        say_replaced(&out->current, "is lost");
-    if (!healthy && out->current.there && !store_point(store, "current", &out->current))
-        return false;
-    if (out->previous.there || !exists(store, "previous")) return true;
+    *out = best;
+    return best.there;
+}
+
+bool store_heal(const struct store *store, struct standing *out, bool *lost) {
+    *out = store_standing(store);
+    bool damaged = exists(store, "current"), had_previous = exists(store, "previous");
+    *lost = !out->current.there && !out->previous.there && (damaged || had_previous);
+    if (!out->current.there && (damaged || had_previous))
+        say("`current` %s", damaged ? "names no complete release" : "is lost");
+    if (!out->current.there && out->previous.there) { /* it was served before, so it is proved */
+        say("release %lld is served instead", out->previous.release);
+        if (!store_point(store, "current", &out->previous)) return false;
+        out->current = out->previous;
+    }
+    if (out->previous.there || !had_previous) return true;
     say("`previous` names no complete release: dropped");
     return drop_file(store, "previous");
 }
 
 bool store_return_to_previous(const struct store *store, struct standing *out) {
-    if (!store_heal(store, out)) return false;
+    bool lost;
+    if (!store_heal(store, out, &lost)) return false;
     if (!out->current.there || !out->previous.there ||
         strcmp(out->current.id, out->previous.id) == 0)
         return fail(STORE_DAMAGED, "there is no previous model to return to");
@@ -275,66 +270,4 @@ bool store_return_to_previous(const struct store *store, struct standing *out) {
     out->current = out->previous;
     out->previous = (struct stored){.there = false};
     return drop_file(store, "previous");
-}
-
-/* ---- contents that failed, and trials ---- */
-
-static char blocked[BLOCKED_MOST_BYTES + 128];
-
-/* The list as one text; "" where there is none, or one that cannot be read. */
-static size_t read_blocked(const struct store *store) {
-    ssize_t length = file_read(store->folder, "blocked", blocked, BLOCKED_MOST_BYTES);
-    size_t kept = length < 0 ? 0 : (size_t)length;
-    blocked[kept] = '\0';
-    return kept;
-}
-
-bool store_blocked(const struct store *store, const char *content, char kind[33]) {
-    bool found = false;
-    read_blocked(store);
-    for (char *line = blocked, *end; *line != '\0'; line = end) {
-        end = line + strcspn(line, "\n");
-        if (*end != '\0') *end++ = '\0';
-        size_t word = strlen(line) > 65 ? strspn(line + 65, "abcdefghijklmnopqrstuvwxyz-") : 0;
-        if (strncmp(line, content, 64) != 0 || word < 1 || word > 32 || line[64] != ' ' ||
-            line[65 + word] != '\0')
-            continue;
-        snprintf(kind, 33, "%s", line + 65);
-        found = true;
-    }
-    return found;
-}
-
-bool store_block(const struct store *store, const char *content, const char *kind) {
-    char known[33];
-    if (store_blocked(store, content, known) && strcmp(known, kind) == 0) return true;
-    size_t length = read_blocked(store);
-    char *start = blocked;
-    length += (size_t)snprintf(blocked + length, sizeof blocked - length, "%s %s\n", content, kind);
-    while (length > BLOCKED_MOST_BYTES) { /* the oldest lines go */
-        size_t line = strcspn(start, "\n") + 1;
-        start += line;
-        length -= line;
-    }
-    return file_write(store->folder, "blocked", start, length, NULL);
-}
-
-long store_attempts(const struct store *store, const char *id) {
-    char line[LINE_MOST + 1];
-    ssize_t length = file_read(store->folder, "trial", line, LINE_MOST);
-    line[length < 0 ? 0 : length] = '\0';
-    if (strncmp(line, id, 64) != 0 || line[64] != ' ') return 0;
-    long attempts = strtol(line + 65, NULL, 10);
-    return attempts > 0 && attempts < 1000 ? attempts : 0;
-}
-
-bool store_begin_trial(const struct store *store, const char *id, long attempt) {
-    char line[LINE_MOST];
-    int length = snprintf(line, sizeof line, "%s %ld\n", id, attempt);
-    return file_write(store->folder, "trial", line, (size_t)length, NULL);
-}
-
-void store_end_trial(const struct store *store) {
-    unlinkat(store->folder, "trial", 0);
-    fsync(store->folder);
 }

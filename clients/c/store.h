@@ -37,8 +37,11 @@ bool store_copy(const struct store *store, const struct release_file *file, int 
                 const char *part);
 
 struct standing store_standing(const struct store *store);
-/* The same with pointers repaired: a camera that has a valid release serves one. */
-bool store_heal(const struct store *store, struct standing *out);
+/* The same with pointers repaired. `*lost`: `current` is damaged and no `previous` can stand in. */
+bool store_heal(const struct store *store, struct standing *out, bool *lost);
+/* The complete release with the highest number, of those that are not blocked; it may be one that
+   was fetched and never tested. */
+bool store_newest(const struct store *store, struct stored *out);
 bool store_point(const struct store *store, const char *pointer, const struct stored *to);
 bool store_return_to_previous(const struct store *store, struct standing *out);
 

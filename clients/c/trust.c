@@ -1,4 +1,4 @@
-/* The workflow of the TUF specification 1.0, sections 5.3 to 5.7, in this order. */
+/* Root chain, timestamp and snapshot: the TUF specification 1.0, sections 5.3 to 5.5. */
 #include "trust.h"
 
 #include <errno.h>
@@ -13,12 +13,11 @@
 #include "http.h"
 #include "signatures.h"
 #include "strict_json.h"
+#include "trust_roles.h"
 
 #define OVER_BYTES (16u << 10) /* read beyond a signed length, to tell a mix-up from endless data */
-#define FILE_NAME (3 * NAME_MOST_BYTES) /* of a role whose name is quoted */
 
-static char fetched[TEXT_MOST_BYTES];
-static char stored[TEXT_MOST_BYTES];
+char trust_fetched[TEXT_MOST_BYTES], trust_stored[TEXT_MOST_BYTES];
 static char root_bytes[ROOT_MOST_BYTES]; /* of the newest trusted root, to be stored */
 static size_t root_length;
 
@@ -36,7 +35,7 @@ static bool fetch(const struct trust *trust, const char *file, size_t most, size
     int written = snprintf(url, sizeof url, "%s%s", trust->url, file);
     if (written < 0 || (size_t)written >= sizeof url)
         return fail(MALFORMED, "the URL of `%s` is too long", file);
-    return http_get(url, fetched, most < sizeof fetched ? most : sizeof fetched, length);
+    return http_get(url, trust_fetched, most < sizeof trust_fetched ? most : sizeof trust_fetched, length);
 }
 
 /* ---- expiry ---- */
@@ -58,7 +57,7 @@ static bool fail_expired(const struct trust *trust, int64_t expires_s, const cha
     return fail(FREEZE, "`%s` expired at %s, it is %s here%s", role, until, now, here);
 }
 
-static bool fresh(const struct trust *trust, const struct metadata *metadata, const char *role) {
+bool trust_fresh(const struct trust *trust, const struct metadata *metadata, const char *role) {
     return trust->clock.now_s < metadata->expires_s ||
            fail_expired(trust, metadata->expires_s, role);
 }
@@ -111,9 +110,9 @@ static int follow_root(struct trust *trust, int history) {
     char name[40];
     size_t length = 0;
     snprintf(name, sizeof name, "%lld.root.json", trust->root.version + 1);
-    ssize_t kept = history < 0 ? -1 : file_read(history, name, stored, ROOT_MOST_BYTES);
-    if (kept > 0 && check_next_root(trust, stored, (size_t)kept, name))
-        return adopt_root(trust, stored, (size_t)kept) ? 1 : -1;
+    ssize_t kept = history < 0 ? -1 : file_read(history, name, trust_stored, ROOT_MOST_BYTES);
+    if (kept > 0 && check_next_root(trust, trust_stored, (size_t)kept, name))
+        return adopt_root(trust, trust_stored, (size_t)kept) ? 1 : -1;
     forget_fault();
     if (!fetch(trust, name, ROOT_MOST_BYTES, &length)) {
         /* object stores answer 403 for what is not there */
@@ -121,18 +120,18 @@ static int follow_root(struct trust *trust, int history) {
         if (none) forget_fault();
         return none ? 0 : -1;
     }
-    if (!check_next_root(trust, fetched, length, name) ||
-        !file_write(history, name, fetched, length, NULL))
+    if (!check_next_root(trust, trust_fetched, length, name) ||
+        !file_write(history, name, trust_fetched, length, NULL))
         return -1;
-    return adopt_root(trust, fetched, length) ? 1 : -1;
+    return adopt_root(trust, trust_fetched, length) ? 1 : -1;
 }
 
 /* A stored root that is newer than the chain: somebody keeps the chain from this camera. */
 static bool no_newer_root_stored(struct trust *trust) {
     struct metadata found;
-    ssize_t length = file_read(trust->folder, "root.json", stored, ROOT_MOST_BYTES);
+    ssize_t length = file_read(trust->folder, "root.json", trust_stored, ROOT_MOST_BYTES);
     if (length < 0) return true;
-    if (!metadata_parse(&found, ROOT, stored, (size_t)length, "root.json") ||
+    if (!metadata_parse(&found, ROOT, trust_stored, (size_t)length, "root.json") ||
         !metadata_signed_by(&found, json_object_in(found.body, "keys"), root_role(&found, "root"),
                             "root.json")) {
         say("the stored `root.json` is damaged; it is made anew");
@@ -155,19 +154,36 @@ static bool follow_root_chain(struct trust *trust) {
 
 /* ---- timestamp and snapshot ---- */
 
-/* A stored file of a top-level role, if the present root's keys sign it. Otherwise it is forgotten:
-   that is the way back after stolen keys signed versions that no honest role can exceed. */
+/* What the store remembers of the roles that count up. */
+struct remembered {
+    struct metadata timestamp, snapshot; /* `body` NULL: not there, or of no use */
+};
+
+/* A stored file of a top-level role. False where it is well-formed but not signed by this root. */
 static bool load_stored(const struct trust *trust, enum role role, const char *word,
                         struct metadata *out) {
     char name[24];
+    struct metadata found;
+    *out = (struct metadata){.body = NULL};
     snprintf(name, sizeof name, "%s.json", word);
-    ssize_t length = file_read(trust->folder, name, stored, role_most_bytes(role));
-    if (length < 0) return false;
-    bool sound = metadata_parse(out, role, stored, (size_t)length, name) &&
-                 signed_by_root(trust, out, word, name);
-    if (!sound) say("the stored `%s` is of no use: %s", name, fault_text());
+    ssize_t length = file_read(trust->folder, name, trust_stored, role_most_bytes(role));
+    if (length < 0) return true;
+    bool formed = metadata_parse(&found, role, trust_stored, (size_t)length, name);
+    bool ours = formed && signed_by_root(trust, &found, word, name);
+    if (ours) *out = found;
+    if (!ours) say("the stored `%s` is of no use: %s", name, fault_text());
     forget_fault();
-    return sound;
+    return ours || !formed;
+}
+
+/* Where the root has other keys for one of them, both are forgotten (5.3.11): that is the way back
+   after stolen keys signed versions that no honest role can exceed. */
+static struct remembered remember(const struct trust *trust) {
+    struct remembered found;
+    bool timestamp = load_stored(trust, TIMESTAMP, "timestamp", &found.timestamp);
+    bool snapshot = load_stored(trust, SNAPSHOT, "snapshot", &found.snapshot);
+    if (!timestamp || !snapshot) found.timestamp.body = found.snapshot.body = NULL;
+    return found;
 }
 
 static bool read_signed_at(struct trust *trust, const struct metadata *timestamp) {
@@ -194,22 +210,22 @@ static bool timestamp_goes_on(const struct metadata *before, const struct metada
            fail_rollback("snapshot", new_snapshot.version, old_snapshot.version);
 }
 
-static bool refresh_timestamp(struct trust *trust) {
-    struct metadata before, *now = &trust->timestamp;
+static bool refresh_timestamp(struct trust *trust, const struct metadata *before) {
+    struct metadata *now = &trust->timestamp;
     size_t length = 0;
-    bool known = load_stored(trust, TIMESTAMP, "timestamp", &before) &&
-                 read_signed_at(trust, &before);
+    bool known = before->body != NULL && read_signed_at(trust, before);
     if (!fetch(trust, "timestamp.json", TIMESTAMP_MOST_BYTES, &length) ||
-        !metadata_parse(now, TIMESTAMP, fetched, length, "timestamp.json") ||
+        !metadata_parse(now, TIMESTAMP, trust_fetched, length, "timestamp.json") ||
         !signed_by_root(trust, now, "timestamp", "timestamp.json"))
         return false;
-    if (known && now->version == before.version) {
-        *now = before; /* an equal number means no change, whatever else it says */
-        return fresh(trust, &trust->root, "root") && fresh(trust, now, "timestamp");
+    if (known && now->version == before->version) {
+        *now = *before; /* an equal number means no change, whatever else it says */
+        at("timestamp", "in");
+        return trust_fresh(trust, &trust->root, "root") && trust_fresh(trust, now, "timestamp");
     }
-    return (!known || timestamp_goes_on(&before, now)) && read_signed_at(trust, now) &&
-           fresh(trust, &trust->root, "root") && fresh(trust, now, "timestamp") &&
-           file_write(trust->folder, "timestamp.json", fetched, length, "timestamp");
+    return (!known || timestamp_goes_on(before, now)) && read_signed_at(trust, now) &&
+           trust_fresh(trust, &trust->root, "root") && trust_fresh(trust, now, "timestamp") &&
+           file_write(trust->folder, "timestamp.json", trust_fetched, length, "timestamp");
 }
 
 /* No role may vanish from the snapshot, and no version may go down. */
@@ -244,7 +260,7 @@ static bool fits_parent(const struct fileinfo *info, const struct metadata *foun
 }
 
 /* The file's name at the server and in messages. */
-static bool role_file(const struct trust *trust, const char *role, long long version, char *out) {
+bool trust_role_file(const struct trust *trust, const char *role, long long version, char *out) {
     char quoted[FILE_NAME - 32];
     if (!url_quote(quoted, sizeof quoted, role, ""))
         return fail(MALFORMED, "a role's name is too long: `%.60s`", role);
@@ -255,214 +271,57 @@ static bool role_file(const struct trust *trust, const char *role, long long ver
     return true;
 }
 
-/* What a role below the timestamp is checked against. */
-struct expected {
-    enum role role;
-    const char *word;   /* of the role */
-    const char *parent; /* file that names it, for messages */
-    const char *state;  /* of the pull */
-    const json_t *keys, *delegation;
-    struct fileinfo info;
-};
-
 /* Fetch a role that its parent announces; left in `fetched`, verified but for its age. */
-static bool fetch_role(const struct trust *trust, const struct expected *want, const char *name,
+bool trust_fetch_role(const struct trust *trust, const struct expected *want, const char *name,
                        struct metadata *out, size_t *length) {
     size_t most = role_most_bytes(want->role);
     size_t announced = want->info.length >= 0 ? (size_t)want->info.length : most;
     if (announced < most && announced + OVER_BYTES < most) most = announced + OVER_BYTES;
     if (!fetch(trust, name, most, length)) return false;
     if (*length > announced) { /* another signed file under this name, or bytes without end */
-        bool mixed = metadata_parse(out, want->role, fetched, *length, name) &&
+        bool mixed = metadata_parse(out, want->role, trust_fetched, *length, name) &&
                      out->version != want->info.version &&
                      metadata_signed_by(out, want->keys, want->delegation, name);
         return fail(mixed ? MIX_AND_MATCH : ENDLESS_DATA, "`%s` has %zu bytes, %zu are signed",
                     name, *length, announced);
     }
-    return metadata_parse(out, want->role, fetched, *length, name) &&
+    return metadata_parse(out, want->role, trust_fetched, *length, name) &&
            metadata_signed_by(out, want->keys, want->delegation, name) &&
-           fits_parent(&want->info, out, fetched, *length, name, want->parent);
+           fits_parent(&want->info, out, trust_fetched, *length, name, want->parent);
 }
 
-static bool refresh_snapshot(struct trust *trust) {
+static bool refresh_snapshot(struct trust *trust, const struct metadata *before) {
     char name[FILE_NAME];
     size_t length = 0;
-    struct metadata before, *now = &trust->snapshot;
+    struct metadata *now = &trust->snapshot;
     struct expected want = {.role = SNAPSHOT, .word = "snapshot", .parent = "timestamp.json",
                             .state = "snapshot", .keys = root_keys(trust),
                             .delegation = root_role(&trust->root, "snapshot")};
     if (!snapshot_info(&trust->timestamp, &want.info))
         return fail(MALFORMED, "`timestamp.json` names no snapshot");
-    bool known = load_stored(trust, SNAPSHOT, "snapshot", &before);
-    if (known && before.version == want.info.version && trust->clock.now_s < before.expires_s) {
-        *now = before;
+    bool known = before->body != NULL;
+    if (known && before->version == want.info.version && trust->clock.now_s < before->expires_s) {
+        *now = *before;
+        at("snapshot", "in");
         return true;
     }
-    return role_file(trust, "snapshot", want.info.version, name) &&
-           fetch_role(trust, &want, name, now, &length) &&
-           (!known || snapshot_goes_on(&before, now)) && fresh(trust, now, "snapshot") &&
-           file_write(trust->folder, "snapshot.json", fetched, length, "snapshot");
-}
-
-/* ---- targets and what it delegates to ---- */
-
-/* The stored file of a targets role, if it is the very one that the snapshot names. */
-static bool stored_targets(const struct trust *trust, const struct expected *want,
-                           const char *kept_as, struct metadata *out) {
-    ssize_t length = file_read(trust->folder, kept_as, stored, TARGETS_MOST_BYTES);
-    bool sound = length >= 0 && fileinfo_matches(&want->info, stored, (size_t)length) &&
-                 metadata_parse(out, TARGETS, stored, (size_t)length, kept_as) &&
-                 out->version == want->info.version && trust->clock.now_s < out->expires_s &&
-                 metadata_signed_by(out, want->keys, want->delegation, kept_as);
-    forget_fault();
-    return sound;
-}
-
-static bool load_targets(struct trust *trust, const char *role, const json_t *keys,
-                         const json_t *delegation, struct metadata *out) {
-    char name[FILE_NAME], kept_as[FILE_NAME], listed[FILE_NAME];
-    size_t length = 0;
-    bool top = out == &trust->targets;
-    struct expected want = {.role = TARGETS, .word = role, .parent = "snapshot.json",
-                            .state = top ? "targets" : "family", .keys = keys,
-                            .delegation = delegation};
-    int written = snprintf(listed, sizeof listed, "%s.json", role);
-    const json_t *entry =
-        written < 0 || (size_t)written >= sizeof listed
-            ? NULL
-            : json_object_get(json_object_in(trust->snapshot.body, "meta"), listed);
-    if (!fileinfo_read(entry, &want.info))
-        return fail(MALFORMED, "`snapshot.json` does not list the role `%.60s`", role);
-    at(want.state, "before");
-    if (!role_file(trust, role, want.info.version, name) ||
-        !url_quote(kept_as, sizeof kept_as - sizeof ".json", role, ""))
-        return false;
-    strcat(kept_as, ".json");
-    bool ready = stored_targets(trust, &want, kept_as, out);
-    if (ready) at(want.state, "in");
-    ready = ready || (fetch_role(trust, &want, name, out, &length) && fresh(trust, out, role) &&
-                      file_write(trust->folder, kept_as, fetched, length, want.state));
-    if (ready) at(want.state, "after");
-    return ready;
+    return trust_role_file(trust, "snapshot", want.info.version, name) &&
+           trust_fetch_role(trust, &want, name, now, &length) &&
+           (!known || snapshot_goes_on(before, now)) && trust_fresh(trust, now, "snapshot") &&
+           file_write(trust->folder, "snapshot.json", trust_fetched, length, "snapshot");
 }
 
 bool trust_refresh(struct trust *trust, const char *given_root, size_t length) {
     at("root", "before");
     if (!start_root(trust, given_root, length) || !follow_root_chain(trust)) return false;
     at("root", "after");
+    struct remembered before = remember(trust);
     at("timestamp", "before");
-    if (!refresh_timestamp(trust)) return false;
+    if (!refresh_timestamp(trust, &before.timestamp)) return false;
     at("timestamp", "after");
     at("snapshot", "before");
-    if (!refresh_snapshot(trust)) return false;
+    if (!refresh_snapshot(trust, &before.snapshot)) return false;
     at("snapshot", "after");
-    return load_targets(trust, "targets", root_keys(trust), root_role(&trust->root, "targets"),
+    return trust_load_targets(trust, "targets", root_keys(trust), root_role(&trust->root, "targets"),
                         &trust->targets);
-}
-
-/* A delegation that is to be searched, with the keys that its delegator states. */
-struct pending {
-    const json_t *role, *keys;
-};
-
-/* The verified metadata of a delegated role, loaded once. */
-static const struct metadata *delegated(struct trust *trust, const struct pending *next) {
-    const char *name = json_text(next->role, "name");
-    for (size_t i = 0; i < trust->loaded_count; i++)
-        if (trust->loaded[i].keys == next->keys && strcmp(trust->loaded[i].name, name) == 0)
-            return &trust->loaded[i].metadata;
-    struct loaded_role *slot = &trust->loaded[trust->loaded_count];
-    if (trust->loaded_count == DELEGATIONS_MOST) {
-        fail(MALFORMED, "more than %d delegated roles", DELEGATIONS_MOST);
-        return NULL;
-    }
-    if (!load_targets(trust, name, next->keys, next->role, &slot->metadata)) return NULL;
-    slot->name = name;
-    slot->keys = next->keys;
-    trust->loaded_count++;
-    return &slot->metadata;
-}
-
-/* Put the delegations that cover the path on the stack, the first on top. */
-static bool push_delegations(const struct metadata *targets, const char *path,
-                             struct pending *stack, size_t *depth) {
-    const json_t *delegations = json_object_in(targets->body, "delegations");
-    const json_t *roles = json_array_in(delegations, "roles");
-    const json_t *covering[DELEGATIONS_PENDING];
-    size_t count = 0;
-    for (size_t i = 0; i < json_array_size(roles); i++) {
-        const json_t *role = json_array_get(roles, i);
-        if (!delegation_covers(role, path)) continue;
-        if (count == DELEGATIONS_PENDING)
-            return fail(MALFORMED, "more than %d delegations of one path", DELEGATIONS_PENDING);
-        covering[count++] = role;
-        if (!json_is_true(json_object_get(role, "terminating"))) continue;
-        *depth = 0; /* nobody after this one may answer for the path */
-        break;
-    }
-    if (count > DELEGATIONS_PENDING - *depth)
-        return fail(MALFORMED, "more than %d delegations of one path", DELEGATIONS_PENDING);
-    while (count > 0)
-        stack[(*depth)++] = (struct pending){.role = covering[--count],
-                                             .keys = json_object_in(delegations, "keys")};
-    return true;
-}
-
-static bool listed_in(const struct metadata *targets, const char *path, struct target *out) {
-    const json_t *entry = json_object_get(json_object_in(targets->body, "targets"), path);
-    if (entry == NULL || !fileinfo_read(entry, &out->info)) return false;
-    out->sha256 = json_text(out->info.hashes, "sha256");
-    return true;
-}
-
-/* Whether a role was searched already: roles may delegate in circles. */
-static bool seen(const char *name, const char **visited, size_t *count) {
-    for (size_t i = 0; i < *count; i++)
-        if (strcmp(visited[i], name) == 0) return true;
-    visited[(*count)++] = name;
-    return false;
-}
-
-bool trust_find(struct trust *trust, const char *path, struct target *out) {
-    struct pending stack[DELEGATIONS_PENDING];
-    const char *visited[DELEGATIONS_MOST];
-    size_t depth = 0, visits = 0;
-    if (listed_in(&trust->targets, path, out)) return true;
-    if (!push_delegations(&trust->targets, path, stack, &depth)) return false;
-    while (depth > 0 && visits < DELEGATIONS_MOST) {
-        struct pending next = stack[--depth];
-        if (seen(json_text(next.role, "name"), visited, &visits)) continue;
-        const struct metadata *found = delegated(trust, &next);
-        if (found == NULL) return false;
-        if (listed_in(found, path, out)) return true;
-        if (!push_delegations(found, path, stack, &depth)) return false;
-    }
-    return fail(MISSING, "the channel's metadata does not list `%s`", path);
-}
-
-const char *trust_only_family(const struct trust *trust) {
-    const json_t *delegations = json_object_in(trust->targets.body, "delegations");
-    const json_t *roles = json_array_in(delegations, "roles");
-    if (json_array_size(roles) == 1) return json_text(json_array_get(roles, 0), "name");
-    fail(USAGE, "the channel has %zu families; state one with --family", json_array_size(roles));
-    return NULL;
-}
-
-bool target_url(const struct trust *trust, const struct target *target, const char *base,
-                const char *path, char *out, size_t room) {
-    char quoted[URL_MOST_BYTES / 2], digest[2 * EVP_MAX_MD_SIZE + 2] = "";
-    void *first = json_object_iter(target->info.hashes);
-    if (json_is_true(json_object_get(trust->root.body, "consistent_snapshot")) && first != NULL) {
-        const char *hex = json_string_value(json_object_iter_value(first));
-        if (!is_hex(hex, strlen(hex)) || strlen(hex) > 2 * EVP_MAX_MD_SIZE)
-            return fail(MALFORMED, "the digest of `%.100s` is none", path);
-        snprintf(digest, sizeof digest, "%s.", hex);
-    }
-    if (!url_quote(quoted, sizeof quoted, path, "/!$&'()*+,;=:@"))
-        return fail(MALFORMED, "the target path `%.100s` is too long", path);
-    /* the same folder; the quoted name starts after the quoted folder's last slash */
-    const char *slash = strrchr(quoted, '/');
-    int folder = slash == NULL ? 0 : (int)(slash + 1 - quoted);
-    int written = snprintf(out, room, "%s%.*s%s%s", base, folder, quoted, digest, quoted + folder);
-    return (written > 0 && (size_t)written < room) || fail(MALFORMED, "a URL is too long");
 }

@@ -1,0 +1,31 @@
+/* What the parts of the TUF workflow share: trust.c has the top-level roles, targets.c the rest. */
+#ifndef EDGESR_TRUST_ROLES_H
+#define EDGESR_TRUST_ROLES_H
+
+#include "trust.h"
+
+#define FILE_NAME (3 * NAME_MOST_BYTES) /* of a role whose name is quoted */
+
+extern char trust_fetched[TEXT_MOST_BYTES]; /* the file that came last */
+extern char trust_stored[TEXT_MOST_BYTES];  /* the file that was read from the store last */
+
+/* What a role below the timestamp is checked against. */
+struct expected {
+    enum role role;
+    const char *word;   /* of the role */
+    const char *parent; /* file that names it, for messages */
+    const char *state;  /* of the pull */
+    const json_t *keys, *delegation;
+    struct fileinfo info;
+};
+
+/* Fetch a role that its parent announces; left in `trust_fetched`, verified but for its age. */
+bool trust_fetch_role(const struct trust *trust, const struct expected *want, const char *name,
+                      struct metadata *out, size_t *length);
+bool trust_fresh(const struct trust *trust, const struct metadata *metadata, const char *role);
+/* The file's name at the server and in messages; FILE_NAME bytes. */
+bool trust_role_file(const struct trust *trust, const char *role, long long version, char *out);
+bool trust_load_targets(struct trust *trust, const char *role, const json_t *keys,
+                        const json_t *delegation, struct metadata *out);
+
+#endif
