@@ -13,7 +13,8 @@ from toolkit.release import Release
 DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
     "openvino": ("openvino",),
-    "litert": ("ai-edge-litert", "tflite-runtime", "tensorflow"),
+    # tflite-runtime and tensorflow hold an interpreter too, but count their versions otherwise
+    "litert": ("ai-edge-litert",),
 }
 
 

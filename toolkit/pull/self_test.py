@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.child import Ended, TooMuchOutput, ended
-from toolkit.digest import sha256_bytes
 from toolkit.errors import EnvironmentFailure
 from toolkit.pull.confined import words
 from toolkit.pull.disk import replace_file
@@ -150,8 +149,3 @@ def _unable(text: str, where: str) -> EnvironmentFailure:
         hint="install what is missing; the present model stays, and nothing is blocked",
         kind="runtime",
     )
-
-
-def content_id(stored: Stored) -> str:
-    """What is blocked when a self-test fails: the same bytes under a later number as well."""
-    return stored.release.content or sha256_bytes(b"")

@@ -118,7 +118,7 @@ def channel_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme in SCHEMES and (parts.netloc or parts.scheme == "file") and not parts.query:
         return text.rstrip("/")
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         return Path(text).absolute().as_uri()
     raise UserError(
         f"`--channel {text}` is neither an http, https or file URL nor a folder",

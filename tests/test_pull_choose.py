@@ -1,0 +1,159 @@
+"""Which release a camera takes, why not the others, and how the command line is read."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from toolkit.errors import Problems, UserError
+from toolkit.pull.choose import Camera, choose
+from toolkit.pull.ending import nothing_taken
+from toolkit.pull.runtimes import is_older, reason_against_runtime
+from toolkit.pull.settings import Settings
+from toolkit.pull.settings import Testing as Trial
+from toolkit.pull.store import Standing
+from toolkit.pull.words import (
+    add_options,
+    channel_url,
+    device_id_of,
+    seconds_of,
+    settings_of,
+)
+from toolkit.release import Entry, Index, Rollout
+
+CAMERA = Camera(device_id="camera-1", compatible="street", firmware=5)
+NOTHING = Standing(current=None, previous=None)
+
+
+def entry(number, *, compatible="street", firmware=0, share=10_000):
+    return Entry(
+        release=number,
+        compatible=compatible,
+        min_firmware=firmware,
+        rollout=Rollout(basis_points=share, salt=f"{number:016x}"),
+        manifest=f"street/{number}/release.json",
+    )
+
+
+def chosen(*entries, above=0, had=0, camera=CAMERA):
+    choice = choose(Index(family="street", releases=entries), camera, above=above, had=had)
+    numbers = [one.release for one in choice.candidates]
+    return numbers, {one.release: one.kind for one in choice.held_back}
+
+
+def test_the_newest_comes_first_and_nothing_older_is_looked_at():
+    assert chosen(entry(1), entry(3), entry(2)) == ([3, 2, 1], {})
+    assert chosen(entry(1), entry(3), entry(2), above=2) == ([3], {})
+    assert chosen(entry(1), entry(2), above=2) == ([], {})
+
+
+def test_each_release_that_is_skipped_has_its_reason():
+    found = chosen(
+        entry(5, compatible="other"), entry(4, firmware=6), entry(3, share=0), entry(2), above=1
+    )
+    assert found == ([2], {5: "compatible", 4: "firmware", 3: "rollout"})
+    assert chosen(entry(4, firmware=5)) == ([4], {})
+
+
+def test_a_release_that_was_served_before_waits_for_no_share():
+    assert chosen(entry(2, share=0), had=2) == ([2], {})
+    assert chosen(entry(3, share=0), had=2) == ([], {3: "rollout"})
+    assert chosen(entry(2, share=0, firmware=9), had=2) == ([], {2: "firmware"})
+
+
+@pytest.mark.parametrize(
+    ("entries", "outcome", "kind"),
+    [
+        ([entry(1)], "current", ""),
+        ([entry(1), entry(2, share=0)], "waiting", ""),
+        ([entry(1), entry(2, compatible="other")], "current", ""),
+        ([entry(1), entry(2, firmware=9)], "kept", "firmware"),
+        ([entry(1), entry(3, share=0), entry(2, firmware=9)], "kept", "firmware"),
+        ([entry(2, compatible="other")], "failed", "compatible"),
+        ([], "failed", "compatible"),
+    ],
+)
+def test_a_poll_that_took_nothing_says_whether_somebody_must_act(entries, outcome, kind):
+    choice = choose(Index(family="street", releases=tuple(entries)), CAMERA, above=1)
+    result = nothing_taken(NOTHING, choice, choice.held_back, CAMERA)
+    assert (result.outcome, result.error.kind if result.error else "") == (outcome, kind)
+    assert result.exit_code == (3 if kind else 0)
+
+
+@pytest.mark.parametrize(
+    ("version", "least", "older"),
+    [("1.9.0", "1.20", True), ("1.20", "1.20.0", False), ("1.20.1+cu12", "1.20.1", False),
+     ("2.0rc1", "2.0.1", True), ("", "1", True), ("10", "9.9.9", False)],
+)  # fmt: skip
+def test_versions_are_numbers(version, least, older):
+    assert is_older(version, least) is older
+
+
+def test_a_stated_runtime_counts_before_the_installed_one(monkeypatch):
+    class Needs:
+        runtime, runtime_least = "onnxruntime", "1.5"
+
+    def reason(**changes):
+        made = Settings(channel="", device_id="", root=None, store=None, **changes)
+        return reason_against_runtime(Needs, made)
+
+    monkeypatch.setattr("toolkit.pull.runtimes.installed", lambda name: "1.4")
+    assert "1.5 or newer, this camera has onnxruntime 1.4" in reason()
+    assert reason(runtimes={"onnxruntime": "1.5"}) == ""
+    assert "no onnxruntime" in reason(runtimes={"openvino": "9"})
+    assert reason(testing=Trial(wanted=False)) == ""  # the firmware may have one of its own
+    monkeypatch.setattr("toolkit.pull.runtimes.installed", lambda name: None)
+    assert "in this Python" in reason()
+
+
+def parsed(*words):
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return parser.parse_args(words)
+
+
+def test_every_problem_of_the_command_line_is_told_at_once(tmp_path):
+    with pytest.raises(Problems) as refused:
+        settings_of(
+            parsed(
+                "--channel", "ftp://host/x", "--tries", "0", "--stall-s", "nan", "--family", "root",
+                "--runtime", "x", "--time-floor", "noon", "--self-test", str(tmp_path / "none"),
+            )
+        )  # fmt: skip
+    text = str(refused.value)
+    for word in ("ftp:", "--device-id", "--root", "--store", "--tries", "--stall-s",
+                 "--family", "--runtime", "--time-floor", "self-test"):  # fmt: skip
+        assert word in text
+    assert refused.value.exit_code == 2
+
+
+def test_a_channel_is_a_url_or_a_folder(tmp_path):
+    assert channel_url("https://cdn.example/models/") == "https://cdn.example/models"
+    assert channel_url(str(tmp_path)) == tmp_path.as_uri()
+    assert channel_url("file:///media/usb/") == "file:///media/usb"
+    for bad in ("cdn.example/models", "http://", "", "ftp://x/y", "https://x/y?token=1"):
+        with pytest.raises(UserError):
+            channel_url(bad)
+
+
+@pytest.mark.parametrize(
+    ("content", "id"),
+    [(b"abc\n", "abc"), (b"abc\0", "abc"), (b" serial-7 \r\nsecond\n", "serial-7")],
+)
+def test_a_device_id_may_be_in_a_file(tmp_path, content, id):
+    (tmp_path / "id").write_bytes(content)
+    assert device_id_of(f"@{tmp_path / 'id'}") == id
+
+
+@pytest.mark.parametrize("bad", ["", "two words", "ü", "x" * 101, "@/nowhere", "@/dev/zero"])
+def test_a_device_id_is_one_printable_word(bad):
+    with pytest.raises(UserError):
+        device_id_of(bad)
+
+
+def test_intervals_have_units():
+    assert [seconds_of(text) for text in ("90s", "30m", "1h", "1.5d")] == [90, 1800, 3600, 129600]
+    for bad in ("", "1", "h", "0s", "-1h", "nanh", "1e9d", "1 w"):
+        with pytest.raises(UserError):
+            seconds_of(bad)

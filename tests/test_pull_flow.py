@@ -1,0 +1,229 @@
+"""A poll as a whole, without a server: its states, its costs, and what it drags in."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from camera.models import Model
+from camera.repository import Forge
+from pull_parts import settings
+
+from toolkit.cli import main
+from toolkit.errors import UserError
+from toolkit.pull import program
+from toolkit.pull.flow import pull
+from toolkit.pull.zipped import client_bytes
+
+STATES = ["lock", "clock", "root", "timestamp", "snapshot", "targets", "family", "index",
+          "manifest", "space", "fetch", "verify", "test", "activate", "collect"]  # fmt: skip
+PACKAGE = Path(program.__file__).parent
+ON_CAMERAS = [*PACKAGE.glob("*.py"), PACKAGE.parent / "release.py", PACKAGE.parent / "errors.py",
+              PACKAGE.parent / "child.py", PACKAGE.parent / "digest.py"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    return Forge(tmp_path_factory.mktemp("channel") / "channel")
+
+
+@pytest.fixture
+def forge(first, tmp_path):
+    return first.copy(tmp_path / "channel")
+
+
+def test_the_states_come_in_their_order_each_with_three_phases(forge, tmp_path):
+    seen = []
+    result = pull(settings(forge, tmp_path), on_state=lambda *place: seen.append(place))
+    assert result.outcome == "updated" and result.exit_code == 0
+    assert list(dict.fromkeys(state for state, _ in seen)) == STATES
+    for state in STATES:
+        phases = [phase for name, phase in seen if name == state]
+        assert list(dict.fromkeys(phases)) == ["before", "in", "after"], state
+
+
+def test_a_poll_without_news_costs_two_requests_and_writes_nothing(forge, tmp_path):
+    asked = settings(forge, tmp_path)
+    pull(asked)
+    before = {p: p.stat().st_mtime_ns for p in asked.store.rglob("*") if p.name != "lock"}
+    result = pull(asked)
+    assert (result.outcome, result.traffic.requests) == ("current", 2)
+    after = {p: p.stat().st_mtime_ns for p in asked.store.rglob("*") if p.name != "lock"}
+    files = {path for path in after if path.is_file()}
+    assert {p: after[p] for p in files} == {p: before[p] for p in files}
+
+
+def test_the_result_says_what_firmware_opens(forge, tmp_path):
+    asked = settings(forge, tmp_path)
+    pull(asked)
+    forge.publish(Model(2))
+    value = pull(asked).as_json()
+    assert json.loads(json.dumps(value)) == value
+    assert (value["outcome"], value["release"], value["previous"]) == ("updated", 2, 1)
+    assert Path(value["path"]).read_bytes() == Model(2).blobs[0].data
+    assert value["error"] is None and value["held_back"] == [] and value["clock"]["now"]
+
+
+def test_a_bad_model_is_told_and_the_present_one_stays(forge, tmp_path):
+    pull(settings(forge, tmp_path))
+    forge.publish(Model(2))
+    bad = settings(forge, tmp_path, "exit 1")
+    value = pull(bad).as_json()
+    assert (value["outcome"], value["release"]) == ("kept", 1)
+    assert value["error"]["kind"] == "golden" and value["error"]["exit_code"] == 3
+    assert [one["kind"] for one in value["held_back"]] == ["golden"]
+    again = pull(settings(forge, tmp_path)).as_json()  # blocked, whatever the test says now
+    assert (again["outcome"], again["error"]["kind"], again["bytes_resumed"]) == (
+        "kept",
+        "golden",
+        0,
+    )
+
+
+def test_the_only_model_survives_a_lost_pointer_and_a_channel_that_holds_it_back(forge, tmp_path):
+    asked = settings(forge, tmp_path)
+    pull(asked)
+    (asked.store / "current").unlink()
+    forge.publish(Model(2, basis_points=0), Model(1, basis_points=0))
+    result = pull(asked)
+    assert result.standing.current is not None and result.standing.current.release.release == 1
+
+
+def test_a_root_that_cannot_be_read_is_the_users_mistake(forge, tmp_path):
+    with pytest.raises(UserError, match="root metadata"):
+        pull(settings(forge, tmp_path, root=tmp_path / "nothing"))
+
+
+def words(forge, tmp_path):
+    made = settings(forge, tmp_path)
+    return ["--channel", str(forge.folder), "--device-id", "camera-1", "--root", str(made.root),
+            "--store", str(made.store), "--compatible", "test-camera",
+            "--self-test", str(made.testing.program), "--retry-s", "0"]  # fmt: skip
+
+
+def test_the_command_prints_the_path_alone_and_talks_on_stderr(forge, tmp_path, capsys):
+    assert main(["pull", *words(forge, tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert Path(out.strip()).name == "model.xml" and out.count("\n") == 1
+    assert "updated: release 1 is served" in err
+    assert main(["pull", "--status", "--store", str(tmp_path / "store")]) == 0
+    assert "release 1 of street: tiny, int8, x2, for test-camera" in capsys.readouterr().out
+
+
+def test_status_asks_nobody_and_survives_damage(forge, tmp_path, capsys):
+    pull(settings(forge, tmp_path))
+    store = tmp_path / "store"
+    (store / "metadata/snapshot.json").write_bytes(b"\0" * 100)
+    (store / "metadata/targets.json").write_bytes(b"[" * 5000)
+    assert main(["pull", "--status", "--json", "--store", str(store)]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["release"] == 1 and set(value["metadata"]) == {"root", "timestamp", "street"}
+    assert main(["pull", "--status", "--json", "--store", str(tmp_path / "nothing")]) == 0
+    assert json.loads(capsys.readouterr().out)["release"] is None
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_mistakes_are_json_too(capsys):
+    assert main(["pull", "--json", "--channel", "x"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["exit_code"] == 2
+
+
+def test_failures_make_polls_rarer_up_to_four_intervals(monkeypatch):
+    codes, pauses = [0, 3, 3, 5, 3, 3, 0, 3], []
+    monkeypatch.setattr(program, "_poll", lambda settings, as_json: codes.pop(0))
+    monkeypatch.setattr("random.uniform", lambda low, high: 1.0)
+
+    def sleep(pause_s):
+        pauses.append(pause_s)
+        if not codes:
+            raise SystemExit
+
+    monkeypatch.setattr("time.sleep", sleep)
+    with pytest.raises(SystemExit):
+        program._for_ever(None, 60.0, as_json=False)
+    assert pauses == [60.0 * times for times in (1, 2, 3, 4, 4, 4, 1, 2)]
+
+
+def test_a_service_ends_cleanly(forge, tmp_path):
+    line = [sys.executable, "-m", "toolkit", "pull", *words(forge, tmp_path), "--every", "1h"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as service:
+        assert service.stdout.readline().endswith(b"model.xml\n")
+        while b"next poll" not in service.stderr.readline():
+            pass
+        service.terminate()
+        assert service.wait(30) == 0
+
+
+FOOTPRINT = """\
+import sys
+from toolkit.pull.program import main
+code = main(sys.argv[1:])
+print(code, *{name.split(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
+
+
+def test_a_poll_imports_neither_numpy_nor_torch_nor_a_runtime(forge, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FOOTPRINT, *words(forge, tmp_path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    code, *modules = done.stderr.splitlines()[-1].split()
+    heavy = {"numpy", "torch", "onnx", "onnxruntime", "openvino", "ai_edge_litert", "PIL", "yaml"}
+    assert code == "0" and "tuf" in modules and not heavy & set(modules)
+
+
+@pytest.mark.parametrize("file", ON_CAMERAS, ids=lambda file: file.name)
+def test_cameras_may_have_python_3_10(file):
+    ast.parse(file.read_text(), feature_version=(3, 10))
+
+
+def test_the_client_is_one_file(forge, tmp_path):
+    archive = tmp_path / "edgesr-pull.pyz"
+    assert main(["pull", "--write-client", str(archive)]) == 0
+    assert archive.read_bytes() == client_bytes()
+    done = subprocess.run(
+        [sys.executable, str(archive), "--json", *words(forge, tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "updated"
+
+
+def test_the_one_file_holds_every_module_that_its_modules_name():
+    with zipfile.ZipFile(io.BytesIO(client_bytes())) as archive:
+        sources = {name: archive.read(name) for name in archive.namelist()}
+    found = {
+        node.module
+        for source in sources.values()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("toolkit.")
+    }
+    missing = [m for m in found if m.replace(".", "/") + ".py" not in sources]
+    assert len(found) > 30 and missing == []
+    assert {name.split("/")[1] for name in sources if name.count("/") > 1} == {"pull", "runner"}
+
+
+def test_sigterm_in_a_poll_is_an_end_like_any_other(forge, tmp_path):
+    """The self-test is under way when the service is stopped; the same command takes up again."""
+    asked = words(forge, tmp_path)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "self-test").write_text(f"#!/bin/sh\necho started > {fifo}\nexec sleep 60\n")
+    line = [sys.executable, "-m", "toolkit", "pull", *asked]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert fifo.read_text() == "started\n"
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 128 + signal.SIGTERM
+    (tmp_path / "self-test").write_text("#!/bin/sh\nexit 0\n")
+    assert main(["pull", *asked]) == 0
