@@ -3,7 +3,8 @@
     python benchmarks/soak_server.py CHANNEL PORT SEED SHARE LOG
 
 SHARE (0 to 1) of the answers are broken in one of the ways of `FAULTS`; 0 is a healthy server. Each
-answer appends one word to LOG, so that nothing is lost when the server itself is killed.
+answer appends one word to LOG, so that nothing is lost when the server itself is killed. The first
+timestamp.json that was ever asked for is kept beside LOG: it is what a replaying attacker sends.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ FAULTS: dict[str, Callable[[Answer, random.Random], Answer | None]] = {
     "503": lambda answer, chance: status(503),
     "404": lambda answer, chance: status(404),
 }
-OWN = ("no range", "wrong range", "older file")  # chosen before there is an answer
+NO_RANGE, WRONG_RANGE, REPLAY = "no range", "wrong range", "old timestamp"
+TIMESTAMP = "metadata/timestamp.json"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -116,23 +118,27 @@ class Handler(BaseHTTPRequestHandler):
     chance: random.Random
     share: float
     log: int
-    oldest: dict[str, bytes]  # first bytes seen of each path: what a replaying attacker has
+    old: Path  # the first timestamp
 
     def do_GET(self) -> None:
         """Answer, or fail in one way."""
-        fault = ""
-        if self.chance.random() < self.share:
-            fault = self.chance.choice((*FAULTS, *OWN))
-        answer = self.answer(fault)
-        if fault in FAULTS:
-            broken = FAULTS[fault](answer, self.chance)
-            if broken is None:
-                self.tell(fault)
-                self.close_connection = True
-                return
-            answer = broken
+        fault = self.fault()
+        answer: Answer | None = self.answer(fault)
+        if fault in FAULTS and answer is not None:
+            answer = FAULTS[fault](answer, self.chance)
         self.tell(fault or "well")
-        self.send(answer)
+        if answer is None:
+            self.close_connection = True
+        else:
+            self.send(answer)
+
+    def fault(self) -> str:
+        """How this answer fails; "": it does not."""
+        if self.chance.random() >= self.share:
+            return ""
+        own = [NO_RANGE, WRONG_RANGE] if "Range" in self.headers else []
+        own += [REPLAY] * 5 if self.path.endswith(TIMESTAMP) else []
+        return self.chance.choice([*FAULTS, *own])
 
     def tell(self, word: str) -> None:
         """One word in the log, complete even if the server dies now."""
@@ -145,13 +151,14 @@ class Handler(BaseHTTPRequestHandler):
         if ".." in path or not file.is_file():
             return status(404)
         body = file.read_bytes()
-        first = self.oldest.setdefault(path, body)
-        if fault == "older file":
-            body = first
+        if path == TIMESTAMP and not self.old.exists():
+            self.old.write_bytes(body)
+        if fault == REPLAY:
+            body = self.old.read_bytes()
         asked = RANGE.fullmatch(self.headers.get("Range", ""))
-        if asked is None or fault == "no range":
+        if asked is None or fault == NO_RANGE:
             return whole(body)
-        return part(body, int(asked[1]), shift=1 if fault == "wrong range" else 0)
+        return part(body, int(asked[1]), shift=1 if fault == WRONG_RANGE else 0)
 
     def send(self, answer: Answer) -> None:
         """Write it, in pieces, and close where fewer bytes went out than were stated."""
@@ -201,7 +208,7 @@ def main() -> None:
         "chance": random.Random(int(seed)),
         "share": float(share),
         "log": os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644),
-        "oldest": {},
+        "old": Path(f"{log}.timestamp"),
     }
     handler = type("Bound", (Handler,), parts)
     threading.stack_size(512 << 10)
