@@ -353,7 +353,7 @@ def test_publishers_at_once_wait_for_each_other(channel, keys):
 
 
 def test_somebody_who_waits_is_told_why(channel, keys):
-    from toolkit.channel.folder import locked
+    from toolkit.writing import locked
 
     said = []
     channel.mkdir()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +27,11 @@ from toolkit.bundle.manifest import (
 from toolkit.bundle.report_file import json_bytes, report_bytes
 from toolkit.contracts import Artefact
 from toolkit.digest import sha256_json
-from toolkit.errors import EnvironmentFailure, GateFailed, SecurityError, UserError
+from toolkit.errors import GateFailed, SecurityError, UserError
 from toolkit.report import Report
 from toolkit.show.crops import Crop
 from toolkit.show.html import write_html
+from toolkit.writing import explained, locked, sync
 
 BESIDE = (".failed", ".bench", ".engines")  # folders beside a bundle, named after it
 AT_FDCWD = -100  # linux/fcntl.h: paths are relative to the working directory
@@ -74,7 +73,7 @@ def pack(
         manifest = {**_manifest(report, files, other, licence, folder), **network}
         (folder / MANIFEST).write_bytes(json_bytes(manifest))
 
-    with _locked(place.parent):
+    with explained(place.parent), locked(place.parent):
         _replace(place, fill)
         _remove_failure(failure_folder(place))
     return place
@@ -88,7 +87,7 @@ def write_failure(report: Report, crops: Sequence[Crop], out: Path) -> Path:
     Raises EnvironmentFailure for a disk that is full or not writable.
     """
     place = failure_folder(bundle_folder(out, report.recipe, report.target))
-    with _locked(place.parent):
+    with explained(place.parent), locked(place.parent):
         _replace(place, lambda folder: _write_report(report, crops, folder))
     return place
 
@@ -217,31 +216,6 @@ def _not_packed(report: Report, files: Sequence[Mapping[str, Any]]) -> list[dict
     ]
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against other runs; the lock leaves no file and dies with the process."""
-    with _explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
-
-
-@contextmanager
-def _explained(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"cannot write: {error.strerror or error}",
-            where=str(error.filename or place),
-            hint="free some space or make the folder writable; what was there before is unchanged",
-        ) from error
-
-
 def _replace(place: Path, fill: Callable[[Path], None]) -> None:
     """Fill a new folder beside `place`, make it durable, then let it take that name.
 
@@ -262,7 +236,7 @@ def _replace(place: Path, fill: Callable[[Path], None]) -> None:
             _exchange(part, place, aside)
         else:
             part.rename(place)
-        _sync(place.parent)
+        sync(place.parent)
     finally:
         for leftover in (part, aside):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -286,17 +260,9 @@ def _make_durable(folder: Path) -> None:
     """The modes a bundle always has, whatever the umask, and every byte on the disk."""
     for path in sorted(folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path.suffix == ".sh" else 0o644)
-        _sync(path)
+        sync(path)
     folder.chmod(0o755)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder)
 
 
 def _exchange(new: Path, old: Path, aside: Path) -> None:

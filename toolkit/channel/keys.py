@@ -17,10 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from toolkit.channel.folder import Writer
 from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.json_value import typed
 from toolkit.release import FAMILY, RESERVED
+from toolkit.writing import Writer
 
 KEYS = "keys.json"
 SCHEMA = 1

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from toolkit.channel.folder import explained, locked
 from toolkit.channel.keys import (
     KEYS,
     TOP_ROLES,
@@ -23,6 +22,7 @@ from toolkit.channel.keys_file import make_key
 from toolkit.channel.keys_root import newest_root, write_root
 from toolkit.errors import UserError, raise_all
 from toolkit.release import FAMILY, RESERVED
+from toolkit.writing import explained, locked
 
 FOLDER_MODE = 0o700
 KEYS_MOST = 16  # of one role: a camera's memory is small

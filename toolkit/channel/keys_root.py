@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.channel.folder import Writer
 from toolkit.channel.keys import KeyRing
 from toolkit.channel.metadata import root_of, signed_bytes
 from toolkit.digest import sha256_bytes
 from toolkit.errors import EnvironmentFailure, SecurityError, UserError
+from toolkit.writing import Writer
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Metadata, Root

@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from toolkit.channel.folder import FILE_MODE, FOLDER_MODE, explained, locked, sync
 from toolkit.channel.signed_release import SignedFile
 from toolkit.digest import sha256_file
 from toolkit.errors import SecurityError, UserError
+from toolkit.writing import FILE_MODE, FOLDER_MODE, explained, locked, sync
 
 PART = ".part"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.channel.draft import Draft, DraftFile
-from toolkit.channel.folder import TARGETS, Observer, Say, locked, quiet, unobserved
+from toolkit.channel.folder import TARGETS
 from toolkit.channel.keys import KeyRing, stamp
 from toolkit.channel.metadata import target_file
 from toolkit.channel.metadata_state import State, read_state
@@ -33,6 +33,7 @@ from toolkit.release import (
     read_release,
     target_path,
 )
+from toolkit.writing import Observer, Say, locked, quiet, unobserved
 
 LIVE_MOST = 8  # living releases for one kind of camera: the index and its metadata stay small
 

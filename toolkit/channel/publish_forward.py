@@ -8,15 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.channel.folder import (
-    Observer,
-    Writer,
-    blob_file,
-    explained,
-    free_version,
-    metadata_file,
-    unobserved,
-)
+from toolkit.channel.folder import blob_file, free_version, metadata_file
 from toolkit.channel.keys import KeyRing
 from toolkit.channel.keys_root import agrees, root_files
 from toolkit.channel.metadata import (
@@ -31,6 +23,7 @@ from toolkit.channel.metadata_state import State
 from toolkit.channel.publish_check import check_forward
 from toolkit.digest import sha256_bytes
 from toolkit.errors import UserError
+from toolkit.writing import Observer, Writer, explained, unobserved
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Delegations, TargetFile

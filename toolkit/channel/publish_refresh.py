@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from toolkit.channel.folder import Observer, Say, locked, quiet, unobserved
 from toolkit.channel.keys import KeyRing
 from toolkit.channel.keys_root import write_root
 from toolkit.channel.metadata import lacking, life_days
 from toolkit.channel.metadata_state import State, check_published, read_state
 from toolkit.channel.publish_forward import outdated, put_forward
+from toolkit.writing import Observer, Say, locked, quiet, unobserved
 
 
 def refresh(

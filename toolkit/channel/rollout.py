@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from toolkit.channel.folder import Observer, Say, blob_file, locked, quiet, unobserved
+from toolkit.channel.folder import blob_file
 from toolkit.channel.keys import KeyRing, stamp
 from toolkit.channel.metadata_state import State, check_published, family_of, read_state, recorded
 from toolkit.channel.publish import (
@@ -22,6 +22,7 @@ from toolkit.channel.publish_forward import Blob, put_forward
 from toolkit.errors import UserError
 from toolkit.plugins import did_you_mean
 from toolkit.release import ALL_BASIS_POINTS, Entry, Index, target_path
+from toolkit.writing import Observer, Say, locked, quiet, unobserved
 
 SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?%")
 

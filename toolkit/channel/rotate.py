@@ -12,14 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from toolkit.channel.folder import (
-    Observer,
-    Say,
-    explained,
-    locked,
-    quiet,
-    unobserved,
-)
 from toolkit.channel.keys import TOP_ROLES, KeyEntry, KeyRing, open_keys, save, stamp, with_role
 from toolkit.channel.keys_file import make_key
 from toolkit.channel.keys_root import agrees, newest_root, write_root
@@ -28,6 +20,7 @@ from toolkit.channel.metadata_state import check_published, read_state
 from toolkit.channel.publish_forward import put_forward
 from toolkit.errors import UserError, raise_all
 from toolkit.plugins import did_you_mean
+from toolkit.writing import Observer, Say, explained, locked, quiet, unobserved
 
 
 def rotate(
