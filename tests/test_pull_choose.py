@@ -132,9 +132,17 @@ def test_a_channel_is_a_url_or_a_folder(tmp_path):
     assert channel_url("https://cdn.example/models/") == "https://cdn.example/models"
     assert channel_url(str(tmp_path)) == tmp_path.as_uri()
     assert channel_url("file:///media/usb/") == "file:///media/usb"
-    for bad in ("cdn.example/models", "http://", "", "ftp://x/y", "https://x/y?token=1"):
-        with pytest.raises(UserError):
+    for bad in (
+        "cdn.example/models",
+        "http://",
+        "",
+        "ftp://x/y",
+        "https://x/y?token=1",
+        "https://user:hunter2@x/y",
+    ):
+        with pytest.raises(UserError) as refused:
             channel_url(bad)
+        assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TypeVar
 from toolkit.digest import sha256_file
 from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError
 from toolkit.pull.disk import open_part, part_of, put_in_place, settle, telling
-from toolkit.pull.transport import Answer, HttpStatus, Transport, WrongRange
+from toolkit.pull.transport import Answer, HttpStatus, Transport, Untrusted, WrongRange
 
 __all__ = ["Http", "HttpStatus"]
 
@@ -182,7 +182,7 @@ class Http:
 def _may_pass(problem: ToolkitError) -> bool:
     if isinstance(problem, HttpStatus):
         return problem.may_pass
-    return problem.kind in PASSING
+    return problem.kind in PASSING and not isinstance(problem, Untrusted)
 
 
 def _refuse_endless(answer: Answer, room: int, url: str) -> None:

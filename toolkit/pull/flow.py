@@ -53,6 +53,7 @@ class Poll:
     on_state: OnState
     on_bytes: OnBytes
     clock: dict[str, Any] = field(default_factory=dict)  # filled when it is known
+    looked_at: list[str] = field(default_factory=list)  # ids whose manifest was read
 
     @contextlib.contextmanager
     def state(self, name: str) -> Iterator[Callable[[], None]]:
@@ -207,6 +208,7 @@ def _taken(poll: Poll, trusted: Trusted, entry: Entry, before: Standing) -> Held
     store = poll.settings.store
     with poll.state("manifest") as middle:
         id, release = manifest_of(store, trusted, entry, family_of(trusted), poll.http, middle)
+    poll.looked_at.append(id)
     reason = _reason_against(poll, release)
     if reason is not None:
         return reason
@@ -281,7 +283,7 @@ def _progress(
 def _collected(poll: Poll, keep: frozenset[str]) -> None:
     with poll.state("collect") as middle:
         middle()
-        collect(poll.settings.store, keep)
+        collect(poll.settings.store, keep, manifests=frozenset(poll.looked_at))
 
 
 def _updated(poll: Poll, held_back: tuple[HeldBack, ...]) -> Result:

@@ -208,15 +208,27 @@ def drop_pointer(store: Path, name: str) -> None:
         sync_folder(store)
 
 
-def collect(store: Path, keep: frozenset[str]) -> int:
-    """Remove every release but these; returns how many. Unknown files stay where they are."""
+def collect(store: Path, keep: frozenset[str], *, manifests: frozenset[str] = frozenset()) -> int:
+    """Remove every release but `keep`; returns how many. Unknown files stay where they are.
+
+    Of `manifests` only release.json stays: it says next time why they are not taken.
+    """
     doomed = [id for id in release_ids(store) if id not in keep]
     for id in doomed:
         folder = folder_of(store, id)
         with telling(folder):
-            (folder / MANIFEST).unlink(missing_ok=True)  # from here on it is no release
-            shutil.rmtree(folder)
+            if id in manifests:
+                _keep_manifest(folder)
+            else:
+                (folder / MANIFEST).unlink(missing_ok=True)  # from here on it is no release
+                shutil.rmtree(folder)
     return len(doomed)
+
+
+def _keep_manifest(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.name != MANIFEST and not entry.is_dir():
+            entry.unlink()
 
 
 def copy_from_stored(store: Path, file: File, goal: Path) -> bool:

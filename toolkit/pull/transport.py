@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import ssl
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -53,6 +54,14 @@ class HttpStatus(EnvironmentFailure):
     def may_pass(self) -> bool:
         """Whether asking again can help."""
         return self.status >= 500 or self.status in PASSING
+
+
+class Untrusted(EnvironmentFailure):
+    """A server has no certificate that this camera trusts; kind `tls`."""
+
+    def __init__(self, found: str, url: str) -> None:
+        hint = "--ca FILE names the certificate of a server of your own; look at the clock as well"
+        super().__init__(f"the server is not trusted: {found}", where=url, hint=hint, kind="tls")
 
 
 class WrongRange(EnvironmentFailure):
@@ -180,19 +189,24 @@ def told(url: str, *, within_body: bool = False) -> Iterator[None]:
     except SSLError as error:
         if within_body:
             raise _cut(error, url) from error
-        hint = "--ca FILE names the certificate of a server of your own; look at the clock as well"
-        raise EnvironmentFailure(
-            f"no trusted TLS connection: {_reason(error)}", where=url, hint=hint, kind="tls"
-        ) from error
+        if isinstance(_deepest(error), ssl.SSLCertVerificationError):
+            raise Untrusted(_reason(error), url) from error
+        text = f"no TLS connection: {_reason(error)}"
+        raise EnvironmentFailure(text, where=url, hint=STAYS, kind="tls") from error
     except (HTTPError, OSError) as error:
         raise (_cut(error, url) if within_body else _silent(_reason(error), url)) from error
 
 
+def _deepest(error: BaseException) -> BaseException:
+    """What an exception began with."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
 def _reason(error: BaseException) -> str:
     """The system's own words, without the addresses of objects that urllib3 prints."""
-    deepest: BaseException = error
-    while (cause := deepest.__cause__ or deepest.__context__) is not None:
-        deepest = cause
+    deepest = _deepest(error)
     return str(getattr(deepest, "strerror", None) or deepest or type(deepest).__name__)[:200]
 
 

@@ -116,7 +116,13 @@ def _required(value: object, option: str) -> str:
 def channel_url(text: str) -> str:
     """The channel's URL without a slash at its end; a folder's name becomes a `file:` URL."""
     parts = urlsplit(text)
-    if parts.scheme in SCHEMES and (parts.netloc or parts.scheme == "file") and not parts.query:
+    if "@" in parts.netloc:
+        raise UserError(
+            "`--channel` holds a user name or a password",  # it would be in every log
+            hint="a channel is public: what it holds is signed, not secret",
+        )
+    plain = not parts.query and not parts.fragment and text.isprintable()
+    if parts.scheme in SCHEMES and (parts.netloc or parts.scheme == "file") and plain:
         return text.rstrip("/")
     if text and Path(text).is_dir():
         return Path(text).absolute().as_uri()
