@@ -28,7 +28,8 @@ bool index_admits(const struct entry *entry) {
                  task.options->firmware);
         return hold_back(entry->release, "firmware", text);
     }
-    if (rollout_admits(entry, task.options->device_id)) return true;
+    /* a release that was served here and is damaged comes back whatever its share is */
+    if (entry->release == task.had || rollout_admits(entry, task.options->device_id)) return true;
     snprintf(text, sizeof text, "%g %% of the cameras take it, not yet this one",
              (double)entry->basis_points / 100.0);
     return hold_back(entry->release, "rollout", text);

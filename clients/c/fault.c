@@ -60,11 +60,13 @@ bool fail_held_back(const char *word, const char *format, ...) {
 }
 
 void say(const char *format, ...) {
+    char line[512];
     va_list arguments;
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
+    mask(line);
+    fprintf(stderr, "  %s\n", line);
 }
 
 bool fail_errno(int number, const char *doing, const char *name) {

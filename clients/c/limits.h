@@ -40,9 +40,8 @@
 #define REDIRECTS_MOST 3l
 #define RETRY_MOST_S 60.0
 
-#define TEST_MEMORY_BYTES (1024ull << 20) /* address space of the self-test's program */
-#define TEST_FILE_BYTES (16ull << 20)     /* of any file that it writes */
-#define TEST_FILES_MOST 128ull            /* that it has open */
+#define TEST_FILE_BYTES (16ull << 20) /* of any file that the self-test's program writes */
+#define TEST_FILES_MOST 128ull        /* that it has open */
 
 #define CLOCK_APART_S (365ll * 86400) /* a channel this much older than our time: our clock is wrong */
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,8 @@
 
 #include "clock.h"
 #include "fault.h"
-#include "files.h"
+#include "limits.h"
+#include "release.h"
 
 /* Time floor of a camera without a clock: nothing signed runs out before this source was written. */
 #ifndef EDGESR_FLOOR
@@ -21,7 +23,8 @@
 static const char help[] =
     "usage: edgesr-pull --channel URL --device-id ID --root FILE --store DIR [options]\n"
     "Look for a better model in a signed channel; have it served once it has proved itself.\n\n"
-    "  --channel URL          http:, https: or file: folder with metadata/ and targets/\n"
+    "  --channel URL          http:, https: or file: URL of the folder that holds metadata/ and\n"
+    "                         targets/, or the folder itself, e.g. of a USB stick\n"
     "  --device-id ID         who this camera is, for rollouts; @FILE: the first line of a file\n"
     "  --root FILE            root.json that came with the firmware\n"
     "  --store DIR            where releases are kept; survives restarts\n"
@@ -32,13 +35,15 @@ static const char help[] =
     "  --self-test PROGRAM    run as PROGRAM RELEASE_FOLDER; 0: good, 124: too slow,\n"
     "                         126 and 127: could not be run, other codes: wrong, signals: crash\n"
     "  --self-test-s N        its time limit; default 60\n"
+    "  --self-test-mb N       its address space; default 2048\n"
     "  --time-floor TIME      it is at least 2026-11-21T18:00:00Z, say\n"
     "  --wait S               for another pull in the same store; default 60\n"
     "  --stall-s N            a try ends when nothing came for so long; default 30\n"
     "  --tries N              of each file; default 5\n"
     "  --retry-s S            pause before the second try, doubles with each; default 1\n"
     "  --ca FILE              authorities to trust for https, PEM; default: the system's\n"
-    "  --json                 result on stdout\n"
+    "  --json                 the result on stdout; else the model's path\n"
+    "  --status               what the store holds; asks nobody, changes nothing\n"
     "  --return-to-previous   the present model misbehaves: serve the one before, block this one\n\n"
     "exit: 0 fine, 2 usage, 3 something is missing or in the way, 5 refused for security\n\n"
     "example: edgesr-pull --channel https://models.example/street --device-id @/etc/machine-id \\\n"
@@ -46,7 +51,7 @@ static const char help[] =
 
 enum option_word {
     CHANNEL = 256, DEVICE_ID, ROOT_FILE, STORE, FAMILY, COMPATIBLE, FIRMWARE, RUNTIME, SELF_TEST,
-    SELF_TEST_S, TIME_FLOOR, WAIT, STALL_S, TRIES, RETRY_S, CA, JSON, RETURN_TO_PREVIOUS, HELP,
+    SELF_TEST_S, SELF_TEST_MB, TIME_FLOOR, WAIT, STALL_S, TRIES, RETRY_S, CA, JSON, STATUS, RETURN_TO_PREVIOUS, HELP,
     METADATA_DIR, METADATA_URL, TARGET_NAME, TARGET_BASE_URL, TARGET_DIR
 };
 
@@ -61,6 +66,7 @@ static const struct option table[] = {
     {"runtime", required_argument, NULL, RUNTIME},
     {"self-test", required_argument, NULL, SELF_TEST},
     {"self-test-s", required_argument, NULL, SELF_TEST_S},
+    {"self-test-mb", required_argument, NULL, SELF_TEST_MB},
     {"time-floor", required_argument, NULL, TIME_FLOOR},
     {"wait", required_argument, NULL, WAIT},
     {"stall-s", required_argument, NULL, STALL_S},
@@ -68,6 +74,7 @@ static const struct option table[] = {
     {"retry-s", required_argument, NULL, RETRY_S},
     {"ca", required_argument, NULL, CA},
     {"json", no_argument, NULL, JSON},
+    {"status", no_argument, NULL, STATUS},
     {"return-to-previous", no_argument, NULL, RETURN_TO_PREVIOUS},
     {"help", no_argument, NULL, HELP},
     {"metadata-dir", required_argument, NULL, METADATA_DIR},
@@ -115,6 +122,19 @@ static const char *device_id(const char *text) {
     return line;
 }
 
+/* A URL as it is; the name of a folder becomes one. */
+static const char *channel_url(const char *text) {
+    static char url[URL_MOST_BYTES];
+    char absolute[PATH_MAX];
+    if (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0 ||
+        strncmp(text, "file:///", 8) == 0)
+        return strchr(text, '?') == NULL ? text : NULL;
+    memcpy(url, "file://", 8);
+    return realpath(text, absolute) != NULL && url_quote(url + 7, sizeof url - 7, absolute, "/")
+               ? url
+               : NULL;
+}
+
 static bool runtime(char *text, struct options *out) {
     char *equals = strchr(text, '=');
     if (equals == NULL || equals == text || equals[1] == '\0') return false;
@@ -129,6 +149,10 @@ static bool take_number(int option, const char *text, struct options *out) {
     switch (option) {
     case FIRMWARE: return whole_number(text, 0, 1ll << 40, &out->firmware);
     case SELF_TEST_S: return whole_seconds(text, 0.001, 86400, &out->self_test_s);
+    case SELF_TEST_MB:
+        if (!whole_number(text, 1, 1 << 20, &number)) return false;
+        out->self_test_mb = (long)number;
+        return true;
     case WAIT: return whole_seconds(text, 0, 86400, &out->wait_s);
     case STALL_S: return whole_seconds(text, 0.001, 86400, &out->transfer.stall_s);
     case RETRY_S: return seconds(text, 0, 3600, &out->transfer.retry_s);
@@ -141,7 +165,7 @@ static bool take_number(int option, const char *text, struct options *out) {
 
 static bool take(int option, char *text, struct options *out) {
     switch (option) {
-    case CHANNEL: out->channel = text; return true;
+    case CHANNEL: return (out->channel = channel_url(text)) != NULL;
     case DEVICE_ID: return (out->device_id = device_id(text)) != NULL;
     case ROOT_FILE: out->root = text; return true;
     case STORE: out->store = text; return true;
@@ -152,6 +176,7 @@ static bool take(int option, char *text, struct options *out) {
     case TIME_FLOOR: return time_parse(text, &out->time_floor_s);
     case CA: return access(out->transfer.ca = text, R_OK) == 0;
     case JSON: return out->json = true;
+    case STATUS: return out->status = true;
     case RETURN_TO_PREVIOUS: return out->return_to_previous = true;
     case METADATA_DIR: out->metadata_dir = text; return true;
     case METADATA_URL: out->metadata_url = text; return true;
@@ -166,16 +191,22 @@ static bool check_pull(const struct options *found) {
     const struct { const char *name, *value; } needed[] = {
         {"--store", found->store}, {"--channel", found->channel},
         {"--device-id", found->device_id}, {"--root", found->root}};
-    size_t count = found->return_to_previous ? 1 : sizeof needed / sizeof *needed;
+    size_t count = found->return_to_previous || found->status ? 1 : sizeof needed / sizeof *needed;
     for (size_t i = 0; i < count; i++)
         if (needed[i].value == NULL || needed[i].value[0] == '\0')
             return fail(USAGE, "%s is missing", needed[i].name);
-    return true;
+    if (count > 1 && !compatible_is_sound(found->device_id))
+        return fail(USAGE, "`%.60s` is no device id: 1 to 100 printable characters, no space",
+                    found->device_id);
+    if (found->family != NULL && !family_is_sound(found->family))
+        return fail(USAGE, "`%.60s` is no name of a family", found->family);
+    return found->compatible == NULL || compatible_is_sound(found->compatible) ||
+           fail(USAGE, "`%.60s` is no compatibility word", found->compatible);
 }
 
 bool options_read(int count, char **words, struct options *out) {
     int option;
-    *out = (struct options){.self_test_s = 60, .wait_s = 60,
+    *out = (struct options){.self_test_s = 60, .self_test_mb = 2048, .wait_s = 60,
                             .transfer = {.stall_s = 30, .tries = 5, .retry_s = 1.0}};
     time_parse(EDGESR_FLOOR, &out->time_floor_s);
     opterr = 0;

@@ -12,9 +12,9 @@ struct options {
     const char *runtime, *runtime_version; /* NULL: not stated, not checked */
     const char *self_test;                 /* program; NULL: none */
     long long firmware;
-    long self_test_s, wait_s;
+    long self_test_s, self_test_mb, wait_s;
     int64_t time_floor_s;
-    bool json, return_to_previous;
+    bool json, status, return_to_previous;
     struct transfer transfer;
     /* of the TUF conformance suite */
     const char *metadata_dir, *metadata_url, *target_name, *target_base_url, *target_dir;

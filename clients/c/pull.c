@@ -71,7 +71,7 @@ static bool run_trial(const struct stored *stored, struct verdict *verdict) {
     say("release %lld: self-test, attempt %ld", stored->release, attempts + 1);
     at("test", "in");
     snprintf(folder, sizeof folder, "%s/releases/%s", task.store.path, stored->id);
-    bool judged = self_test(task.options->self_test, folder, task.options->self_test_s, verdict);
+    bool judged = self_test(task.options, folder, verdict);
     if (!judged) store_end_trial(&task.store);
     return judged;
 }
@@ -104,7 +104,7 @@ static bool activate(const struct stored *stored) {
     return true;
 }
 
-/* Both pointers are lost: a stored release is served again once it has proved itself (again). */
+/* No pointer leads to a release: a stored one is served once it has proved itself (again). */
 static bool serve_stored(void) {
     struct stored *found = &task.before.current;
     while (store_newest(&task.store, found)) {
@@ -117,6 +117,16 @@ static bool serve_stored(void) {
     return fault_kind() == KIND_NONE;
 }
 
+/* The same where the channel gave nothing; what it gave instead is still to be told. */
+static void serve_stored_anyway(void) {
+    struct fault saved = fault_save();
+    size_t held_back = task.result.held_back_count;
+    forget_fault();
+    if (!task.before.current.there) serve_stored();
+    task.result.held_back_count = held_back;
+    fault_restore(&saved);
+}
+
 static bool lock_and_heal(void) {
     bool lost;
     at("lock", "before");
@@ -124,6 +134,7 @@ static bool lock_and_heal(void) {
         !store_lock(&task.store, task.options->wait_s))
         return false;
     at("lock", "in");
+    task.had = store_had(&task.store);
     if (!store_heal(&task.store, &task.before, &lost) || (lost && !serve_stored())) return false;
     at("lock", "after");
     return true;
@@ -163,15 +174,22 @@ static bool take_newest(void) {
 static void poll_once(void) {
     static char root[ROOT_MOST_BYTES];
     size_t length = 0;
-    if (!read_root(task.options, root, &length) || !channel_urls() || !lock_and_heal() ||
-        !refresh(root, length) || !choose_family() || !obtain_index())
-        return;
-    bool updated = take_newest();
+    if (!read_root(task.options, root, &length) || !channel_urls() || !lock_and_heal()) return;
+    bool updated = refresh(root, length) && choose_family() && obtain_index() && take_newest();
+    if (!updated) serve_stored_anyway();
     if (fault_kind() != KIND_NONE) return;
     task.result.standing = updated ? store_standing(&task.store) : task.before;
     collect(&task.result.standing);
     task.result.outcome = "updated";
     if (!updated) explain_kept();
+}
+
+static void show_status(void) {
+    if (access(task.options->store, F_OK) != 0 || !store_open(&task.store, task.options->store))
+        fail(STORE_DAMAGED, "there is no store `%s`", task.options->store);
+    else
+        task.result.standing = store_standing(&task.store);
+    task.result.outcome = "current";
 }
 
 static void send_back(void) {
@@ -184,7 +202,9 @@ static void send_back(void) {
 
 int pull(const struct options *options) {
     task.options = options;
-    if (options->return_to_previous)
+    if (options->status)
+        show_status();
+    else if (options->return_to_previous)
         send_back();
     else
         poll_once();

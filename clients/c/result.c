@@ -73,14 +73,23 @@ static void print_json(const struct result *result, const char *path) {
     putchar('\n');
 }
 
+static void say_line(const struct result *result) {
+    const struct counters *traffic = http_counters();
+    char served[48] = "no model";
+    if (result->standing.current.there)
+        snprintf(served, sizeof served, "release %lld", result->standing.current.release);
+    say("%s: %s is served, %lld requests, %lld bytes fetched, %lld kept from before",
+        result->outcome, served, traffic->requests, traffic->bytes_fetched,
+        traffic->bytes_resumed);
+}
+
 void result_print(const struct result *result, const char *store_path, bool json) {
     char path[PATH_MAX];
     model_path(&result->standing.current, store_path, path, sizeof path);
     if (json) {
         print_json(result, path);
-    } else if (result->standing.current.there) {
-        printf("%s: release %lld, %s\n", result->outcome, result->standing.current.release, path);
-    } else {
-        printf("%s: no release\n", result->outcome);
+        return;
     }
+    say_line(result);
+    if (path[0] != '\0') printf("%s\n", path);
 }

@@ -23,7 +23,7 @@ struct result {
     bool clock_known;
 };
 
-/* What is on stdout: one JSON document, or a line for people; the fault's part is included. */
+/* On stdout one JSON document, the fault in it, or the path of the model that is served. */
 void result_print(const struct result *result, const char *store_path, bool json);
 
 #endif

@@ -26,17 +26,18 @@ static void limit(int which, unsigned long long most) {
 }
 
 /* In the child: a group of its own, that is killed as a whole and dies with us. */
-static void confine(long limit_s) {
+static void confine(const struct options *options) {
     sigset_t none;
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_AS, TEST_MEMORY_BYTES);
+    limit(RLIMIT_AS, (unsigned long long)options->self_test_mb << 20);
     limit(RLIMIT_FSIZE, TEST_FILE_BYTES);
     limit(RLIMIT_NOFILE, TEST_FILES_MOST);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    limit(RLIMIT_CPU, (unsigned long long)limit_s * (unsigned long long)(cores < 1 ? 1 : cores) + 10);
+    long cpu_s = options->self_test_s * (cores < 1 ? 1 : cores) + 10;
+    limit(RLIMIT_CPU, (unsigned long long)cpu_s);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
@@ -44,7 +45,7 @@ static void confine(long limit_s) {
 }
 
 /* Little of our environment: no proxies, no tokens. Stdout carries the result, so it is not theirs. */
-static _Noreturn void become(const char *program, const char *folder, long limit_s) {
+static _Noreturn void become(const struct options *options, const char *folder) {
     static const char *const kept[] = {"PATH", "LD_LIBRARY_PATH", "LANG", "TZ", "TMPDIR"};
     char settings[6][4200], *environment[7] = {NULL};
     size_t count = 0;
@@ -60,11 +61,11 @@ static _Noreturn void become(const char *program, const char *folder, long limit
     int nothing = open("/dev/null", O_RDONLY);
     if (nothing >= 0) dup2(nothing, STDIN_FILENO);
     dup2(STDERR_FILENO, STDOUT_FILENO);
-    confine(limit_s);
+    confine(options);
     char program_word[4096], folder_word[4096];
-    snprintf(program_word, sizeof program_word, "%s", program);
+    snprintf(program_word, sizeof program_word, "%s", options->self_test);
     snprintf(folder_word, sizeof folder_word, "%s", folder);
-    execve(program, (char *[]){program_word, folder_word, NULL}, environment);
+    execve(options->self_test, (char *[]){program_word, folder_word, NULL}, environment);
     _exit(errno == ENOENT ? NOT_FOUND : CANNOT_RUN);
 }
 
@@ -103,7 +104,7 @@ static bool judge(int status, const char *program, struct verdict *out) {
     return true;
 }
 
-bool self_test(const char *program, const char *release_folder, long limit_s, struct verdict *out) {
+bool self_test(const struct options *options, const char *release_folder, struct verdict *out) {
     sigset_t ending, before;
     int status = 0;
     *out = (struct verdict){.kind = KIND_NONE};
@@ -111,9 +112,9 @@ bool self_test(const char *program, const char *release_folder, long limit_s, st
     sigaddset(&ending, SIGCHLD);
     sigprocmask(SIG_BLOCK, &ending, &before);
     pid_t child = fork();
-    if (child == 0) become(program, release_folder, limit_s);
+    if (child == 0) become(options, release_folder);
     if (child > 0) setpgid(child, child); /* as the child does: whoever comes first */
-    bool done = child > 0 && ended(child, limit_s, &ending, &status);
+    bool done = child > 0 && ended(child, options->self_test_s, &ending, &status);
     if (child > 0) {
         kill(-child, SIGKILL); /* what it started must not run on */
         kill(child, SIGKILL);
@@ -122,8 +123,8 @@ bool self_test(const char *program, const char *release_folder, long limit_s, st
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (child < 0)
         return fail(OLD_RUNTIME, "this camera cannot run the self-test: %s", strerror(errno));
-    if (done) return judge(status, program, out);
+    if (done) return judge(status, options->self_test, out);
     out->kind = SLOW;
-    snprintf(out->text, sizeof out->text, "not done after %ld s", limit_s);
+    snprintf(out->text, sizeof out->text, "not done after %ld s", options->self_test_s);
     return true;
 }

@@ -3,14 +3,15 @@
 #define EDGESR_SELF_TEST_H
 
 #include "fault.h"
+#include "options.h"
 
 struct verdict {
     enum kind kind; /* KIND_NONE: a good model; GOLDEN, SLOW or CRASH: a bad one */
     char text[120];
 };
 
-/* Run `program release_folder` with limits. False with the fault `runtime` where that cannot be
+/* Run `PROGRAM release_folder` with limits. False with the fault `runtime` where that cannot be
    done at all, which says nothing about the model. */
-bool self_test(const char *program, const char *release_folder, long limit_s, struct verdict *out);
+bool self_test(const struct options *options, const char *release_folder, struct verdict *out);
 
 #endif

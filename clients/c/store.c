@@ -182,7 +182,8 @@ void store_collect(const struct store *store, const char *first, const char *sec
 /* ---- pointers ---- */
 
 /* `<release> <id>` and a line's end, nothing else. */
-static bool read_pointer(const struct store *store, const char *name, char id[SHA256_HEX]) {
+static bool read_pointer(const struct store *store, const char *name, long long *release,
+                         char id[SHA256_HEX]) {
     char line[LINE_MOST + 1];
     ssize_t length = file_read(store->folder, name, line, LINE_MOST);
     if (length < 0) return false;
@@ -192,6 +193,7 @@ static bool read_pointer(const struct store *store, const char *name, char id[SH
         line[digits] != ' ' || strlen(line + digits) != 1 + 64 + 1 || line[length - 1] != '\n')
         return false;
     line[length - 1] = '\0';
+    *release = strtoll(line, NULL, 10);
     snprintf(id, SHA256_HEX, "%s", line + digits + 1);
     return is_hex(id, 64);
 }
@@ -199,8 +201,15 @@ static bool read_pointer(const struct store *store, const char *name, char id[SH
 static struct stored pointed_to(const struct store *store, const char *name) {
     struct stored found = {.there = false};
     char id[SHA256_HEX];
-    if (read_pointer(store, name, id)) store_release(store, id, &found);
+    long long release;
+    if (read_pointer(store, name, &release, id)) store_release(store, id, &found);
     return found;
+}
+
+long long store_had(const struct store *store) {
+    char id[SHA256_HEX];
+    long long release;
+    return read_pointer(store, "current", &release, id) ? release : 0;
 }
 
 struct standing store_standing(const struct store *store) {

@@ -36,6 +36,8 @@ bool store_release(const struct store *store, const char *id, struct stored *out
 bool store_copy(const struct store *store, const struct release_file *file, int goal_folder,
                 const char *part);
 
+/* The number that `current` states, whether its release is whole or not; 0: it states none. */
+long long store_had(const struct store *store);
 struct standing store_standing(const struct store *store);
 /* The same with pointers repaired. `*lost`: `current` is damaged and no `previous` can stand in. */
 bool store_heal(const struct store *store, struct standing *out, bool *lost);

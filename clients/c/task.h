@@ -15,6 +15,7 @@ struct task {
     struct store store;
     struct trust trust;
     struct standing before;
+    long long had; /* what `current` named, whether it was whole */
     struct index index;
     struct release release; /* the one at hand */
     char id[SHA256_HEX];    /* of the one at hand */
