@@ -1,4 +1,4 @@
-"""Trusted metadata on a bad medium and by a bad clock: it heals, and nothing spoils it."""
+"""Trusted metadata on a bad medium: it heals from the given root, and nothing spoils it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import shutil
 
 import pytest
 from camera.models import FAMILY
-from camera.repository import Key, moment, read, text
-from test_pull_trust import ORDER, rotate
-from trusting import MALLORY, Camera, camera_before
+from camera.repository import Key, read
+from trusting import (
+    ORDER,
+    Camera,
+    camera_before,
+    rotate,
+)
 
 from toolkit.errors import EnvironmentFailure, ToolkitError
 
@@ -226,104 +230,3 @@ def test_no_temporary_folder_is_named(camera, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "mkdtemp", none)
     error = camera.refused()
     assert error.kind == "store" and "TMPDIR" in error.hint
-
-
-# Time
-
-
-def test_a_clock_that_is_behind_uses_the_floor(camera, monkeypatch):
-    from toolkit.pull import clock
-
-    dawn = clock.moment_of("1970-01-01T00:00:10Z")
-    monkeypatch.setattr(clock, "system_now", lambda: dawn)
-    found = camera.refresh().clock.as_json()
-    signed = camera.forge.signed["timestamp"]["signed_at"]
-    assert found == {
-        "system": "1970-01-01T00:00:10Z", "floor": "2020-01-01T00:00:00Z", "now": signed,
-        "corrected": True,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("role", ORDER)
-def test_what_ran_out_by_the_floor_is_frozen(camera, role):
-    """python-tuf sees the system's clock only: it takes this, we do not."""
-    forge = camera.forge
-    forge.renew(*ORDER[1:])
-    forge.signed[role]["expires"] = text(moment(10.0))
-    if role == "root":
-        rotate(forge, "root 4")
-    else:
-        forge.write(role)
-        for parent in {"timestamp": (), "snapshot": ("timestamp",)}.get(
-            role, ("snapshot", "timestamp")
-        ):
-            forge.signed[parent]["version"] += 1
-            forge.link(parent)
-            forge.write(parent)
-    if role not in ("root", "timestamp"):
-        forge.signed["timestamp"]["expires"] = text(moment(20.0))
-    forge.signed["timestamp"]["signed_at"] = text(moment(11.0))
-    if role == "timestamp":
-        forge.signed["timestamp"]["signed_at"] = text(moment(0.0))
-        camera.floor = moment(11.0)
-    forge.write("timestamp")
-    before = camera.kept()
-    error = camera.refused()
-    assert error.kind == "freeze", str(error)
-    assert (
-        error.problem.startswith(f"`{role}` expired at {text(moment(10.0))[:-3]}")
-        and "(the system's clock says 20" in error.problem
-    ), error.problem
-    assert camera.kept().get(f"{role}.json") == before[f"{role}.json"] or role == "root"
-
-
-def test_a_clock_far_ahead_is_told_as_such(camera):
-    camera.floor = moment(365.0 * 14)
-    before = camera.kept()
-    error = camera.refused()
-    assert isinstance(error, EnvironmentFailure) and error.kind == "clock"
-    signed = camera.forge.signed["timestamp"]["signed_at"]
-    assert f"the channel was signed at {signed}, more than a year before" in error.problem
-    assert text(camera.floor) in error.problem
-    assert error.hint == "set this camera's clock; the present model stays"
-    assert camera.kept() == before
-
-
-def test_a_year_and_a_day_make_the_difference(camera):
-    camera.floor = moment(364.0)
-    assert camera.refused().kind == "freeze"
-    camera.floor = moment(367.0)
-    assert camera.refused().kind == "clock"
-
-
-def test_a_forged_timestamp_cannot_blame_the_clock(camera):
-    """`signed_at` counts where the role's keys signed it, and nowhere else."""
-    camera.forge.signed["timestamp"].update(
-        version=2, signed_at="2001-01-01T00:00:00Z", expires="2001-01-04T00:00:00Z"
-    )
-    camera.forge.write("timestamp", keys=[MALLORY])
-    assert camera.refused().kind == "wrong-key"
-
-
-def test_a_channel_that_states_no_time_of_signing_is_frozen_not_late(camera):
-    del camera.forge.signed["timestamp"]["signed_at"]
-    camera.forge.signed["timestamp"]["version"] = 2
-    camera.forge.write("timestamp")
-    camera.floor = moment(365.0 * 14)
-    assert camera.refused().kind == "freeze"
-
-
-def test_stolen_time_goes_with_its_key(camera):
-    """A timestamp of the year 2090 stops a camera only until root names another key."""
-    forge = camera.forge
-    good = forge.copy(forge.folder.parent / "good")
-    forge.signed["timestamp"].update(
-        version=2, signed_at="2090-01-01T00:00:00Z", expires="2099-01-01T00:00:00Z"
-    )
-    forge.write("timestamp")
-    assert camera.refused().kind in ("freeze", "clock")
-    camera.forge = good
-    good.keys["timestamp"] = (Key("timestamp anew"),)
-    good.authorise()
-    good.renew("root", "snapshot", "timestamp")
-    assert camera.versions()["timestamp"] == 2

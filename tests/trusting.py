@@ -10,12 +10,17 @@ import pytest
 from camera.models import FAMILY
 from camera.repository import Forge, Key
 
-from toolkit.errors import ToolkitError
+from toolkit.errors import SecurityError, ToolkitError
 from toolkit.pull.fetch import Http
 from toolkit.pull.trust import Trusted, refresh
+from toolkit.release import file_bytes
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 MALLORY = Key("mallory")
+ORDER = ("root", "timestamp", "snapshot", "targets", FAMILY)
+PARENTS = {"targets": ("snapshot", "timestamp"), FAMILY: ("snapshot", "timestamp"),
+           "snapshot": ("timestamp",), "timestamp": (), "root": ()}  # fmt: skip
+STAYS = "the present model stays"
 
 
 @dataclass
@@ -86,3 +91,52 @@ class Recorded(Http):
 def camera_before(folder: Path) -> Camera:
     """A new camera and a channel with release 1."""
     return Camera(Forge(folder / "channel"), folder / "store/metadata")
+
+
+def rotate(forge, *names):
+    """Root by new keys, signed by the old and the new."""
+    old = forge.keys["root"]
+    forge.keys["root"] = tuple(map(Key, names))
+    forge.authorise()
+    forge.signed["root"]["version"] += 1
+    forge.write("root", keys=(*old, *forge.keys["root"]))
+
+
+def renew_parents(forge, role):
+    """The roles above name this version, without a digest: only the signature speaks."""
+    for parent in PARENTS[role]:
+        fact = {"version": forge.signed[role]["version"]}
+        forge.signed[parent]["meta"][f"{role}.json"] = fact
+        forge.signed[parent]["version"] += 1
+        forge.write(parent)
+        role = parent
+
+
+def attacked(camera, role, **change):
+    """A next version of a role, changed, with its parents made to fit; returns the envelope."""
+    forge = camera.forge
+    forge.signed[role]["version"] += 1
+    forge.signed[role].update(change)
+    renew_parents(forge, role)
+    return forge.envelope(role)
+
+
+def refused_at(camera, role, envelope, kind):
+    """The refusal, with proof that this role and those after it stayed as they were."""
+    before = camera.kept()
+    camera.forge.put_raw(role, envelope if isinstance(envelope, bytes) else file_bytes(envelope))
+    error = camera.refused()
+    assert isinstance(error, SecurityError) and error.kind == kind, str(error)
+    now = camera.kept()
+    after = [f"{one}.json" for one in ORDER[ORDER.index(role) :]]
+    assert {name: now[name] for name in after} == {name: before[name] for name in after}
+    assert not [name for name in now if name.endswith(".part")]
+    return error
+
+
+def file_name(camera, role):
+    return camera.forge.file(role).name
+
+
+def ids(*keys: Key) -> str:
+    return ", ".join(sorted(f"`{key.keyid[:12]}`" for key in keys))
