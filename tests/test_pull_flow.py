@@ -200,6 +200,18 @@ def test_the_client_is_one_file(forge, tmp_path):
     assert json.loads(done.stdout)["outcome"] == "updated"
 
 
+def test_a_python_without_what_the_client_needs_is_told(forge, tmp_path):
+    archive = tmp_path / "edgesr-pull.pyz"
+    archive.write_bytes(client_bytes())
+    bare = [sys.executable, "-I", "-S"]  # without installed packages
+    done = subprocess.run(
+        [*bare, str(archive), "--json", *words(forge, tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.startswith("error[runtime]: this Python has no `")
+    assert json.loads(done.stdout)["error"]["kind"] == "runtime"
+
+
 def test_the_one_file_holds_every_module_that_its_modules_name():
     with zipfile.ZipFile(io.BytesIO(client_bytes())) as archive:
         sources = {name: archive.read(name) for name in archive.namelist()}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from toolkit import __version__
-from toolkit.errors import ToolkitError
+from toolkit.errors import EnvironmentFailure, ToolkitError
 from toolkit.pull.result import SCHEMA, error_json
 from toolkit.pull.words import add_options, seconds_of, settings_of, store_of
 
@@ -63,11 +64,26 @@ def main(words: Sequence[str] | None = None) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """One poll, or one after another; 0, or the exit code of what went wrong."""
     try:
-        return _run(arguments)
+        with _all_there():
+            return _run(arguments)
     except ToolkitError as problem:
         if arguments.json:
             _print({"schema": SCHEMA, "outcome": "failed", "error": error_json(problem)})
         raise
+
+
+@contextlib.contextmanager
+def _all_there() -> Iterator[None]:
+    """A package that this camera lacks, as a sentence."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise EnvironmentFailure(
+            f"this Python has no `{error.name}`",
+            where=sys.executable,
+            hint="install `tuf` and `cryptography`, e.g. by pip; the present model stays",
+            kind="runtime",
+        ) from error
 
 
 def _run(arguments: argparse.Namespace) -> int:
