@@ -79,6 +79,11 @@ def test_no_news_cost_two_requests_on_one_connection(camera, tmp_path):
         def log_request(self, code="-", size="-"):
             requests.append((self.path, int(code)))
 
+        def send_error(self, code, message=None, explain=None):
+            self.send_response(code)
+            self.send_header("Content-Length", "0")  # and no `Connection: close`
+            self.end_headers()
+
         def log_error(self, *words):
             pass
 
