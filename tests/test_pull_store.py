@@ -214,6 +214,10 @@ def test_a_second_process_is_told_who_is_at_work_and_a_dead_one_holds_nothing(tm
         holder.stdout.readline()
         with pytest.raises(EnvironmentFailure) as busy, locked(tmp_path, 0.0):
             pass
+        told = []
+        with pytest.raises(EnvironmentFailure), locked(tmp_path, 0.01, told.append):
+            pass
+        assert told == [f"process {holder.pid} is at work in this store: waiting up to 0.01 s"]
         assert busy.value.kind == "busy" and f"process {holder.pid} " in busy.value.problem
         holder.send_signal(signal.SIGKILL)
         holder.wait()

@@ -116,7 +116,7 @@ def _locked_poll(poll: Poll) -> Result:
     with contextlib.ExitStack() as held:
         with poll.state("lock") as middle:
             make_store(store)
-            held.enter_context(locked(store, poll.settings.wait_s))
+            held.enter_context(locked(store, poll.settings.wait_s, poll.say))
             middle()
             had = read_pointer(store, CURRENT)
             before = _healed(poll)

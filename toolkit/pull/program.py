@@ -162,7 +162,7 @@ def _return_to_previous(arguments: argparse.Namespace) -> int:
     from toolkit.pull.result import served
 
     store: Path = store_of(arguments)
-    with locked(store, arguments.wait):
+    with locked(store, arguments.wait, _say):
         found = return_to_previous(store, _say)
     value = served(found)
     _print(value if arguments.json else f"release {value['release']} is served again")
