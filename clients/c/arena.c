@@ -1,6 +1,7 @@
 /* A bump allocator over one static block; under AddressSanitizer what is not taken is poisoned. */
 #include "arena.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "limits.h"
@@ -42,12 +43,14 @@ void arena_return(void *taken) {
 
 void arena_rewind(size_t mark) {
     if (mark > used) return;
-    FORBID(block + mark, ARENA_BYTES - mark);
+    FORBID(block + mark, used - mark);
     used = last = mark;
 }
 
 void arena_reset(void) {
-    used = ARENA_BYTES;
+    static bool begun;
+    if (!begun) used = ARENA_BYTES; /* the first time, all of it is forbidden ground */
+    begun = true;
     arena_rewind(0);
 }
 

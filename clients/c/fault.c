@@ -33,7 +33,8 @@ void fault_place(const char *url) {
     mask(place);
 }
 
-static void remember(enum kind kind, const char *word, const char *format, va_list arguments) {
+__attribute__((format(printf, 3, 0))) static void
+remember(enum kind kind, const char *word, const char *format, va_list arguments) {
     char text[sizeof last.text]; /* the arguments may hold the last text itself */
     vsnprintf(text, sizeof text, format, arguments);
     mask(text);

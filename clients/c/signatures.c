@@ -10,6 +10,13 @@
 #include "limits.h"
 #include "strict_json.h"
 
+/* A fuzzer finds no signatures: in its build alone, wrong ones are computed and let pass. */
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+#define TAKEN_AS_RIGHT true
+#else
+#define TAKEN_AS_RIGHT false
+#endif
+
 #define SIGNATURE_MOST_BYTES (RSA_MOST_BITS / 8)
 
 struct scheme {
@@ -85,7 +92,7 @@ bool hashes_match(json_t *hashes, const void *data, size_t length) {
     const char *algorithm;
     json_t *expected;
     json_object_foreach(hashes, algorithm, expected) {
-        if (!hash_matches(algorithm, json_string_value(expected), data, length)) return false;
+        if (!hash_matches(algorithm, json_string_value(expected), data, length)) return TAKEN_AS_RIGHT;
     }
     return true;
 }
@@ -151,5 +158,5 @@ bool signature_valid(const json_t *key, const char *hex, const void *data, size_
     bool valid = public_key != NULL && key_fits(public_key, scheme) &&
                  verified(public_key, scheme, signature, size, data, length);
     EVP_PKEY_free(public_key);
-    return valid;
+    return valid || TAKEN_AS_RIGHT;
 }
