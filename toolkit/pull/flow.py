@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError, UserError
-from toolkit.pull.activate import activate, try_out
+from toolkit.pull import clock
 from toolkit.pull.choose import Camera, HeldBack, choose
 from toolkit.pull.disk import failure_of, nothing, read_small
 from toolkit.pull.ending import nothing_taken
@@ -174,7 +174,8 @@ def _refreshed(poll: Poll, root: bytes) -> Trusted:
 
     settings = poll.settings
     with poll.state("clock") as middle:
-        floor = settings.time_floor or BUILT
+        floor = max(settings.time_floor or BUILT, BUILT)
+        poll.clock.update(clock.read(floor).as_json())  # also for a poll that fails later
         middle()
     trusted = refresh(
         settings.channel,
@@ -182,7 +183,7 @@ def _refreshed(poll: Poll, root: bytes) -> Trusted:
         root,
         family=settings.family,
         http=poll.http,
-        floor=max(floor, BUILT),
+        floor=floor,
         on_state=poll.on_state,
         say=poll.say,
     )
@@ -205,6 +206,8 @@ def _told(reasons: tuple[HeldBack, ...], say: Say) -> tuple[HeldBack, ...]:
 
 def _taken(poll: Poll, trusted: Trusted, entry: Entry, before: Standing) -> HeldBack | None:
     """Fetch, test and activate one release; None where it is served now."""
+    from toolkit.pull.activate import activate, try_out
+
     store = poll.settings.store
     with poll.state("manifest") as middle:
         id, release = manifest_of(store, trusted, entry, family_of(trusted), poll.http, middle)
@@ -224,6 +227,8 @@ def _taken(poll: Poll, trusted: Trusted, entry: Entry, before: Standing) -> Held
 
 def _is_good(poll: Poll, stored: Stored) -> bool:
     """Whether a release that was stored, but perhaps never served, proves itself."""
+    from toolkit.pull.activate import try_out
+
     if stored.release.content in blocked(poll.settings.store):
         return False
     try:

@@ -15,6 +15,7 @@ from toolkit.pull.disk import (
     part_of,
     read_small,
     replace_file,
+    sync_folder,
     telling,
 )
 from toolkit.pull.fetch import Http
@@ -64,6 +65,7 @@ def manifest_of(
     folder = folder_of(store, target.sha256)
     with telling(folder):
         folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
     data = _small(folder / MANIFEST, target, MANIFEST_MAX_BYTES, http, within)
     release = read_release(parse(data, MANIFEST), entry, family)
     for file in release.fetched:
