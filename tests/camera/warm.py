@@ -48,7 +48,7 @@ class Warm:
             [sys.executable, "-m", "camera.warm", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             cwd=HERE.parents[1],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])},
         )
         theirs.close()
 
