@@ -115,6 +115,7 @@ def test_hostile_text_takes_neither_the_stack_nor_ages(data):
         (b"[-Infinity]", "it holds the number -Infinity, only whole numbers are read"),
         (b"[9007199254740992]", "the number 9007199254740992 is too large"),
         (b"[-9007199254740992]", "the number -9007199254740992 is too large"),
+        (b"9" * 5000, f"the number {'9' * 30} is too large"),
         (b'["\\u0000"]', "'\\x00' holds a NUL character"),
         (b'{"\\u0000":1}', "'\\x00' holds a NUL character"),
         (b'["\\u00e9"]', "'\\xe9' is not ASCII"),

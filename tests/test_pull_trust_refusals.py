@@ -149,6 +149,13 @@ def test_another_role_s_file(camera, role):
     assert f"it is metadata of type `{other}`" in error.problem
 
 
+def test_true_is_no_version(camera):
+    """Python takes it for 1."""
+    envelope = attacked(camera, "timestamp", version=True)
+    error = refused_at(camera, "timestamp", envelope, "malformed")
+    assert "`version` is no whole number: True" in error.problem
+
+
 @pytest.mark.parametrize("value", ["yesterday", "2026-11-21", 7, None, {"a": 1}])
 def test_a_time_of_signing_that_is_none(camera, value):
     envelope = attacked(camera, "timestamp", signed_at=value)
@@ -164,3 +171,19 @@ def test_no_message_carries_control_characters(camera):
     envelope = attacked(camera, "timestamp", spec_version=evil)
     error = refused_at(camera, "timestamp", envelope, "malformed")
     assert "\x1b" not in str(error) and "\n\nhint: all" not in str(error)
+
+
+@pytest.mark.parametrize("role", ["snapshot", "targets", FAMILY])
+def test_a_signed_file_that_is_not_there(camera, role):
+    camera.forge.renew(role, *PARENTS[role])
+    camera.forge.file(role).unlink()
+    before = camera.kept()
+    error = camera.refused()
+    assert str(error) == (
+        f"error[missing]: the channel lacks `2.{role}.json`, which it has signed (404)\n"
+        f"  --> CHANNEL/metadata/2.{role}.json\n\n"
+        "hint: perhaps it is being copied there, file by file; the next poll tries again; " + STAYS
+    )
+    assert camera.kept()[f"{role}.json"] == before[f"{role}.json"]
+    camera.forge.write(role)
+    camera.refresh()

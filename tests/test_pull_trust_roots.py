@@ -132,3 +132,17 @@ def test_a_given_root_that_does_not_sign_itself_is_the_user_s(new):
     assert new.refused().kind == "root"
     new.root = new.forge.file("timestamp").read_bytes()
     assert new.refused().kind == "root"
+
+
+@pytest.mark.parametrize("signers", ["old", "new"])
+def test_a_root_needs_the_old_keys_and_its_own(camera, signers):
+    old = camera.forge.keys["root"]
+    rotate(camera.forge, "root 3", "root 4")
+    new = camera.forge.keys["root"]
+    camera.forge.write("root", keys=old if signers == "old" else new)
+    before = camera.kept()
+    error = camera.refused()
+    assert error.kind == "wrong-key"
+    by = "this root itself" if signers == "old" else "the trusted root 1"
+    assert f"keys that {by} names must sign" in error.hint
+    assert camera.kept() == before

@@ -116,11 +116,16 @@ def incomplete(error: Exception, where: str) -> SecurityError:
     return malformed(plain(where.rsplit("/", 1)[-1]), plain(error), where)
 
 
-def no_channel(where: str) -> EnvironmentFailure:
-    """Nothing where every channel has a timestamp."""
-    problem = "there is no channel: `timestamp.json` is not there (404)"
-    hint = f"--channel is the folder that holds metadata/ and targets/; {STAYS}"
-    return EnvironmentFailure(problem, where=where, hint=hint, kind="missing")
+def absent(role: str, where: str) -> EnvironmentFailure:
+    """A file that is not there although every channel has it, or a signed one names it."""
+    file = plain(where.rsplit("/", 1)[-1])
+    if role == "timestamp":
+        problem = f"there is no channel: `{file}` is not there (404)"
+        hint = "--channel is the folder that holds metadata/ and targets/"
+    else:
+        problem = f"the channel lacks `{file}`, which it has signed (404)"
+        hint = "perhaps it is being copied there, file by file; the next poll tries again"
+    return EnvironmentFailure(problem, where=where, hint=f"{hint}; {STAYS}", kind="missing")
 
 
 def _signatures(scene: Scene, metadata: Metadata[Any]) -> SecurityError | None:

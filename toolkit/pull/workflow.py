@@ -172,8 +172,8 @@ class Workflow(FetcherInterface):
         try:
             return self._http.get(url, most_bytes)
         except HttpStatus as error:
-            if self._asked[0] == "timestamp" and error.kind == "missing":
-                raise verdicts.no_channel(url) from error
+            if self._asked[0] != "root" and error.kind == "missing":
+                raise verdicts.absent(self._asked[0], url) from error
             if self._asked[0] != "root" or error.status not in ABSENT:
                 raise
             self._pass("root")  # it is the last one; now, as next python-tuf reads what is stored
