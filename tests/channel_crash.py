@@ -16,6 +16,12 @@ def moments(act: Act) -> list[tuple[str, str]]:
     return seen
 
 
+def different(whole: list[tuple[str, str]], files: str = "") -> list[int]:
+    """The moments at which another state is on disk: what is before a file is after the last one."""
+    chosen = [n for n, (_, name) in enumerate(whole) if name.startswith(files)]
+    return [n for n in chosen if n == chosen[0] or whole[n][0] != "before"]
+
+
 def killed_at(act: Act, moment: int) -> bool:
     """Do the work in a child that is killed at its n-th moment; False where it finished before."""
     child = os.fork()

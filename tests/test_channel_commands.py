@@ -214,7 +214,7 @@ def test_keys_that_others_may_read_stop_everything(edgesr, made, place):
     assert problem == (
         "refused[key-mode]: others may use this private key: its mode is 0644\n"
         "  --> keys/targets-1.key\n\n"
-        "hint: chmod 600 keys/targets-1.key; "
+        "hint: chmod 600 keys/targets-1.key (of a FAT stick: mount it with umask=077); "
         "if others had access, replace the key: edgesr keys rotate\n"
     )
 

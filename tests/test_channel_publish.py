@@ -8,9 +8,10 @@ import os
 import resource
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from channel_crash import full_disk_at, killed_at, moments
+from channel_crash import different, full_disk_at, killed_at, moments
 from channel_parts import NOW, Camera, draft, tree
 
 from toolkit.channel.draft import DraftFile
@@ -63,7 +64,8 @@ def test_a_web_server_of_another_user_may_read_all_of_it(channel, keys):
     finally:
         os.umask(before)
     modes = {path.stat().st_mode & 0o777 for path in channel.rglob("*") if path.is_file()}
-    folders = {path.stat().st_mode & 0o777 for path in channel.rglob("*") if path.is_dir()}
+    places = (channel, *channel.rglob("*"))
+    folders = {path.stat().st_mode & 0o777 for path in places if path.is_dir()}
     assert (modes, folders) == ({0o644}, {0o755})
 
 
@@ -252,6 +254,37 @@ def test_keys_in_the_channels_folder_would_be_served(channel):
         publish(channel, keys)
 
 
+def test_a_clock_that_went_back_signs_nothing(channel, keys):
+    publish(channel, keys)
+    before = tree(channel)
+    with pytest.raises(EnvironmentFailure) as caught:
+        publish(channel, keys, 2, now=NOW - timedelta(seconds=1))
+    assert str(caught.value) == (
+        "error[clock]: the channel was signed at 2026-11-21T18:00:00Z, "
+        f"it is 2026-11-21T17:59:59Z here\n  --> {channel}\n\nhint: set this machine's clock"
+    )
+    assert tree(channel) == before
+
+
+@pytest.mark.parametrize("earlier", [0, 1], ids=["first", "second"])
+def test_a_clock_far_ahead_would_stop_every_camera_for_years(channel, keys, earlier):
+    for seed in range(earlier):
+        publish(channel, keys, seed)
+    before = tree(channel)
+    with pytest.raises(EnvironmentFailure, match="root 1 expired at 2027-11-21") as caught:
+        publish(channel, keys, 9, now=NOW.replace(year=2040))
+    assert caught.value.kind == "root-expired"
+    assert tree(channel) == before
+
+
+def test_a_publish_after_a_long_rest_signs_what_expired(channel, keys):
+    publish(channel, keys)
+    late = NOW + timedelta(days=120)
+    publish(channel, keys, 2, now=late)
+    assert camera(channel, keys).newest(now=late).release == 2
+    assert (channel / "metadata/2.targets.json").exists()
+
+
 def test_every_full_disk_leaves_the_channel_as_it_was(channel, keys):
     publish(channel, keys, 1)
     before = tree(channel)
@@ -310,7 +343,7 @@ def test_killed_at_every_file(tmp_path, keys, earlier, files):
     whole = moments(lambda observer: publish(tmp_path / "dry", keys, 9, on_file=observer))
     assert len(whole) > 20
     done = whole.index(("after", "metadata/timestamp.json"))
-    for moment in (n for n, (_, name) in enumerate(whole) if name.startswith(files)):
+    for moment in different(whole, files):
         channel = tmp_path / f"killed-{moment}"
         shutil.copytree(start, channel)
         before = tree(channel)

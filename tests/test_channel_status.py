@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,8 @@ from toolkit.channel.publish import publish_draft
 from toolkit.channel.publish_refresh import refresh
 from toolkit.channel.status import status_of
 from toolkit.channel.status_text import expiry_text, status_text
-from toolkit.errors import SecurityError, UserError
+from toolkit.errors import EnvironmentFailure, SecurityError, UserError
+from toolkit.writing import locked
 
 DAY = timedelta(days=1)
 
@@ -148,6 +150,28 @@ def test_refresh_signs_timestamp_alone_while_snapshot_is_young(channel, keys):
 def test_refresh_signs_snapshot_past_half_of_its_life(channel, keys):
     assert refresh(channel, keys=keys, now=NOW + 7.9 * DAY) == ("timestamp",)
     assert refresh(channel, keys=keys, now=NOW + 8.1 * DAY) == ("snapshot", "timestamp")
+
+
+def test_refresh_signs_what_expired_as_well(channel, keys):
+    late = NOW + 120 * DAY
+    assert refresh(channel, keys=keys, now=late) == ("snapshot", "targets", "timestamp")
+    (keys.folder / "targets-1.key").unlink()
+    with pytest.raises(EnvironmentFailure, match="`targets` must be signed"):
+        refresh(channel, keys=open_keys(keys.folder), now=late + 120 * DAY)
+
+
+def test_refresh_of_everything_waits_for_a_rotation_before_it_holds_the_channel(channel, keys):
+    with locked(keys.folder):
+        child = os.fork()
+        if child == 0:
+
+            def waits(_):
+                with locked(channel, lambda _: os._exit(1)):
+                    os._exit(7)
+
+            refresh(channel, keys=keys, everything=True, now=NOW + DAY, say=waits)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_an_expired_channel_is_refused_until_it_is_refreshed(channel, keys):

@@ -80,6 +80,23 @@ def test_a_family_is_added_to_what_is_there(folder):
     assert ring.families == ("street", "yard") and first.keys.items() <= ring.keys.items()
 
 
+def test_a_folder_of_other_things_is_left_alone(folder):
+    folder.mkdir(mode=0o755)
+    (folder / "letters").write_text("dear")
+    with pytest.raises(UserError, match="holds other things"):
+        init_keys(folder, now=NOW)
+    assert tree(folder) == {"letters": b"dear"} and folder.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
+def test_a_folder_that_others_may_write_to_is_refused(folder, mode):
+    init_keys(folder, now=NOW)
+    folder.chmod(mode)
+    with pytest.raises(SecurityError) as caught:
+        open_keys(folder)
+    assert (caught.value.exit_code, caught.value.kind) == (5, "key-mode")
+
+
 def test_killed_between_two_keys_it_goes_on(folder, monkeypatch, quick):
     real = keys_file._generate
 

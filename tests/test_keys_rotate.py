@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from channel_crash import killed_at, moments
+from channel_crash import different, killed_at, moments
 from channel_parts import NOW, Camera, draft, tree
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata
@@ -209,7 +209,7 @@ def test_killed_at_every_file_of_the_channel(tmp_path, channel, keys, roles):
 
     fresh()
     whole = moments(act)
-    for moment in range(len(whole)):
+    for moment in different(whole):
         fresh()
         camera = Camera(work / "channel", keys.folder / "1.root.json")
         camera.newest()

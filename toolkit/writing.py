@@ -23,6 +23,14 @@ def quiet(_line: str) -> None:
     """Says nothing."""
 
 
+def make_folder(folder: Path, mode: int = FOLDER_MODE) -> None:
+    """A folder with this mode, whatever the umask; one that is there stays as it is."""
+    with explained(folder):
+        if not folder.is_dir():
+            folder.mkdir(parents=True, mode=mode & 0o700)
+            folder.chmod(mode)
+
+
 @contextmanager
 def locked(folder: Path, say: Say = quiet) -> Iterator[None]:
     """Hold a folder against other writers, waiting for them; ends with the process.

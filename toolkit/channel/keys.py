@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.errors import EnvironmentFailure, SecurityError, UserError
 from toolkit.json_value import typed
 from toolkit.release import FAMILY, RESERVED
 from toolkit.writing import Writer
@@ -88,9 +89,11 @@ def open_keys(
 ) -> KeyRing:
     """Read `keys.json`. `passphrase` is of encrypted key files, or `secret` is asked for it.
 
-    Raises UserError where the folder has no `keys.json`, or one that cannot be understood.
+    Raises UserError where the folder has no `keys.json`, or one that cannot be understood;
+    SecurityError `key-mode` where others may write to it.
     """
     value = _read(folder / KEYS)
+    _check_folder(folder)
     try:
         if value.get("schema") != SCHEMA:
             raise ValueError(f"its schema is {value.get('schema')!a}, this toolkit reads {SCHEMA}")
@@ -106,6 +109,18 @@ def open_keys(
         elsewhere=elsewhere,
         secret=secret or _answer(passphrase),
     )
+
+
+def _check_folder(folder: Path) -> None:
+    """Who may write there could put keys of their own in place of these."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SecurityError(
+            f"others may write to the keys folder: its mode is {mode:04o}",
+            where=str(folder),
+            hint=f"chmod 700 {folder}; if others had access, replace the keys: edgesr keys rotate",
+            kind="key-mode",
+        )
 
 
 def _answer(passphrase: str | None) -> Secret:

@@ -179,7 +179,8 @@ def _read_private(file: Path) -> bytes:
             raise SecurityError(
                 f"others may use this private key: its mode is {stat.S_IMODE(status.st_mode):04o}",
                 where=str(file),
-                hint=f"chmod 600 {file}; if others had access, replace the key: edgesr keys rotate",
+                hint=f"chmod 600 {file} (of a FAT stick: mount it with umask=077); "
+                "if others had access, replace the key: edgesr keys rotate",
                 kind="key-mode",
             )
         return stream.read(KEY_MAX_BYTES)

@@ -22,7 +22,7 @@ from toolkit.channel.keys_file import make_key
 from toolkit.channel.keys_root import newest_root, write_root
 from toolkit.errors import UserError, raise_all
 from toolkit.release import FAMILY, RESERVED
-from toolkit.writing import explained, locked
+from toolkit.writing import explained, locked, make_folder
 
 FOLDER_MODE = 0o700
 KEYS_MOST = 16  # of one role: a camera's memory is small
@@ -56,10 +56,8 @@ def init_keys(
     uris = uris or {}
     wanted.update({role: len(keys) for role, keys in uris.items() if role in wanted})
     _check(families, wanted, least)
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(FOLDER_MODE)
-    with locked(folder):
+    _make_folder(folder)
+    with locked(folder), explained(folder):
         ring = _opened(folder, passphrase, secret)
         ring.known.extend([passphrase] if passphrase else [])  # typed twice, not a third time
         for role in roles:
@@ -77,6 +75,21 @@ def init_keys(
         if newest_root(folder) is None:
             write_root(ring, now)
     return ring
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder of its own, for its owner alone."""
+    if folder.is_dir() and not (folder / KEYS).exists():
+        ours = all(one.suffix in (".key", ".part") for one in folder.iterdir())  # a killed run's
+        if not ours:
+            raise UserError(
+                "this folder holds other things",
+                where=str(folder),
+                hint="name a folder that does not exist yet: edgesr keys init keys",
+            )
+    make_folder(folder, FOLDER_MODE)
+    with explained(folder):
+        folder.chmod(FOLDER_MODE)
 
 
 def _opened(folder: Path, passphrase: str | None, secret: Secret | None) -> KeyRing:

@@ -33,7 +33,7 @@ from toolkit.release import (
     read_release,
     target_path,
 )
-from toolkit.writing import Observer, Say, locked, quiet, unobserved
+from toolkit.writing import Observer, Say, locked, make_folder, quiet, unobserved
 
 LIVE_MOST = 8  # living releases for one kind of camera: the index and its metadata stay small
 
@@ -72,6 +72,7 @@ def publish_draft(
     now = now or datetime.now(UTC)
     family = draft.compatible if family is None else family
     _check_family(family)
+    make_folder(channel)
     with locked(channel, say):
         state = read_state(channel, keys)
         index = state.index(family)

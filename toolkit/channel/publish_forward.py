@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.channel.folder import blob_file, free_version, metadata_file
-from toolkit.channel.keys import KeyRing
+from toolkit.channel.keys import KeyRing, stamp
 from toolkit.channel.keys_root import agrees, root_files
 from toolkit.channel.metadata import (
+    SIGNED_AT,
     expiry,
     is_signed,
     metafile,
@@ -22,7 +23,7 @@ from toolkit.channel.metadata import (
 from toolkit.channel.metadata_state import State
 from toolkit.channel.publish_check import check_forward
 from toolkit.digest import sha256_bytes
-from toolkit.errors import UserError
+from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.writing import Observer, Writer, explained, unobserved
 
 if TYPE_CHECKING:
@@ -64,16 +65,19 @@ def put_forward(
     now: datetime,
     renew: frozenset[str] = frozenset(),
     on_file: Observer = unobserved,
-) -> None:
-    """Sign and write the next state; the caller holds the channel's lock.
+) -> tuple[str, ...]:
+    """Sign and write the next state, return the signed roles; the caller holds the channel's lock.
 
     `renew`: roles to sign again although nothing in them changes; `timestamp` always is, and so is
     whatever the present keys did not sign. Before the rename of `timestamp.json` any failure
     removes what was written, and clients see the old state; newer roots follow after it.
+    Raises EnvironmentFailure `clock` where the last signing is in the future, `root-expired`,
+    `key-missing`, or for the disk; SecurityError `tampered`; UserError after half a rotation.
     """
     _check_agree(state, keys)
+    _check_clock(state, now)
     channel = state.channel
-    made = _signed(state, keys, change, renew | outdated(state, keys), now)
+    made = _signed(state, keys, change, renew | outdated(state, keys) | _expired(state, now), now)
     timestamp = made.contents["timestamp"]
     writer = Writer(channel, on_file)
     try:
@@ -89,6 +93,7 @@ def put_forward(
         raise
     with explained(channel):
         _add_roots(writer, keys)
+    return tuple(sorted(made.versions))
 
 
 def _check_agree(state: State, keys: KeyRing) -> None:
@@ -98,6 +103,34 @@ def _check_agree(state: State, keys: KeyRing) -> None:
             where=str(keys.folder),
             hint="a rotation was interrupted: run the same `edgesr keys rotate` again",
         )
+
+
+def _check_clock(state: State, now: datetime) -> None:
+    """Cameras take the time of signing for the least time it can be: a wrong one would stay."""
+    root = state.root.signed
+    if root.is_expired(now):
+        raise EnvironmentFailure(
+            f"root {root.version} expired at {stamp(root.expires)}, it is {stamp(now)} here",
+            where=str(state.channel),
+            hint="if the clock is right: edgesr channel refresh --all, where the root keys are",
+            kind="root-expired",
+        )
+    if state.timestamp is None:
+        return
+    before = str(state.timestamp.signed.unrecognized_fields.get(SIGNED_AT, ""))
+    if before > stamp(now):  # both are written the same way
+        raise EnvironmentFailure(
+            f"the channel was signed at {before}, it is {stamp(now)} here",
+            where=str(state.channel),
+            hint="set this machine's clock",
+            kind="clock",
+        )
+
+
+def _expired(state: State, now: datetime) -> frozenset[str]:
+    """What no camera could take the new state without; families are their owners' matter."""
+    shared = {"targets": state.targets, "snapshot": state.snapshot}
+    return frozenset(role for role, one in shared.items() if one and one.signed.is_expired(now))
 
 
 def outdated(state: State, keys: KeyRing) -> frozenset[str]:

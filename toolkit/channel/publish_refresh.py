@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from toolkit.channel.keys import KeyRing
 from toolkit.channel.keys_root import write_root
 from toolkit.channel.metadata import lacking, life_days
 from toolkit.channel.metadata_state import State, check_published, read_state
-from toolkit.channel.publish_forward import outdated, put_forward
+from toolkit.channel.publish_forward import put_forward
 from toolkit.writing import Observer, Say, locked, quiet, unobserved
 
 
@@ -30,7 +31,10 @@ def refresh(
     """
     now = now or datetime.now(UTC)
     check_published(channel)
-    with locked(channel, say):
+    with ExitStack() as held:
+        if everything:
+            held.enter_context(locked(keys.folder, say))  # first, as a rotation does
+        held.enter_context(locked(channel, say))
         state = read_state(channel, keys)
         renew = {role for role in ("snapshot",) if _is_old(state, role, now)}
         if everything:
@@ -38,12 +42,10 @@ def refresh(
                 if _is_old(state, role, now) and _can_sign(keys, role, say):
                     renew.add(role)
         if "root" in renew:
-            with locked(keys.folder, say):
-                write_root(keys, now)
+            write_root(keys, now)
             state = read_state(channel, keys)
-        renew |= outdated(state, keys)
-        put_forward(state, keys, None, now=now, renew=frozenset(renew), on_file=on_file)
-    return tuple(sorted({*renew, "timestamp"}))
+        signed = put_forward(state, keys, None, now=now, renew=frozenset(renew), on_file=on_file)
+    return tuple(sorted({*signed, *(renew & {"root"})}))
 
 
 def _is_old(state: State, role: str, now: datetime) -> bool:
