@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from camera_measure import Asked, Camera, Channel, Nginx, nginx, peak_kb, segments, wall_ns
+from camera_measure import Asked, Camera, Channel, Nginx, Took, nginx, peak_kb, segments, timed
 from int8_table import replace_section, table
 
 from toolkit.latency import percentile_ms
@@ -40,8 +40,8 @@ class Costs:
     """What was measured of one client."""
 
     name: str
-    poll_ns: Sequence[int]
-    update_ns: Sequence[int]
+    polls: Sequence[Took]
+    updates: Sequence[Took]
     poll_peak_kb: int
     update_peak_kb: int
     polled: Sequence[Asked]  # requests of a poll without news
@@ -56,16 +56,16 @@ def measure(cameras: Sequence[Camera], channel: Channel, server: Nginx, runs: Ru
     kept = {c.name: Path(shutil.copytree(c.store, f"{c.store}.first")) for c in cameras}
     channel.publish(2)
     server.asked()
-    update_ns, updated = _updates(cameras, kept, server, runs.updates)
+    updates, updated = _updates(cameras, kept, server, runs.updates)
     update_peak = {c.name: _peak(c, lambda c=c: c.restored(kept[c.name])) for c in cameras}
     polled = {c.name: _requests_of(c, server) for c in cameras}
-    poll_ns = in_turn({c.name: c.words for c in cameras}, runs.polls)
+    polls = in_turn({c.name: c.words for c in cameras}, runs.polls)
     poll_peak = {c.name: _peak(c, lambda: None) for c in cameras}
     return [
         Costs(
             name=c.name,
-            poll_ns=poll_ns[c.name],
-            update_ns=update_ns[c.name],
+            polls=polls[c.name],
+            updates=updates[c.name],
             poll_peak_kb=poll_peak[c.name],
             update_peak_kb=update_peak[c.name],
             polled=polled[c.name],
@@ -86,13 +86,13 @@ class Runs:
 
 def _updates(
     cameras: Sequence[Camera], kept: Mapping[str, Path], server: Nginx, n: int
-) -> tuple[dict[str, list[int]], dict[str, list[Asked]]]:
-    took: dict[str, list[int]] = {c.name: [] for c in cameras}
+) -> tuple[dict[str, list[Took]], dict[str, list[Asked]]]:
+    took: dict[str, list[Took]] = {c.name: [] for c in cameras}
     asked: dict[str, list[Asked]] = {}
     for _ in range(n):
         for camera in cameras:
             camera.restored(kept[camera.name])
-            took[camera.name].append(wall_ns(camera.words))
+            took[camera.name].append(timed(camera.words))
             asked[camera.name] = server.asked()
     return took, asked
 
@@ -112,26 +112,31 @@ def _peak(camera: Camera, prepare: Callable[[], None]) -> int:
     return int(statistics.median(peaks))
 
 
-def in_turn(commands: Mapping[str, Sequence[str]], n: int) -> dict[str, list[int]]:
-    """Wall times in ns of each command, run in turn n times after a warm-up."""
-    took: dict[str, list[int]] = {name: [] for name in commands}
+def in_turn(commands: Mapping[str, Sequence[str]], n: int) -> dict[str, list[Took]]:
+    """Times of each command, run in turn n times after a warm-up."""
+    took: dict[str, list[Took]] = {name: [] for name in commands}
     for at in range(WARM_UP + n):
         for name, words in commands.items():
-            ns = wall_ns(words)
+            one = timed(words)
             if at >= WARM_UP:
-                took[name].append(ns)
+                took[name].append(one)
     return took
 
 
-def times(samples_ns: Sequence[int]) -> str:
-    """`median / p90 ms (n)`."""
-    median, p90 = (percentile_ms(list(samples_ns), q) for q in (50, 90))
-    return f"{median:.1f} / {p90:.1f} ({len(samples_ns)})"
+def walls(samples: Sequence[Took]) -> str:
+    """`median / p90 ms (n)` of wall time."""
+    median, p90 = (percentile_ms([one.wall_ns for one in samples], q) for q in (50, 90))
+    return f"{median:.1f} / {p90:.1f} ({len(samples)})"
+
+
+def cpus(samples: Sequence[Took]) -> str:
+    """Median of processor time, ms."""
+    return f"{percentile_ms([one.cpu_ns for one in samples], 50):.1f}"
 
 
 def section(
     costs: Sequence[Costs],
-    starts: Mapping[str, tuple[Sequence[int], int]],
+    starts: Mapping[str, tuple[Sequence[Took], int]],
     binary: Path,
     model: int,
 ) -> str:
@@ -140,14 +145,18 @@ def section(
     stripped = _stripped_bytes(binary)
     head = ["", "", *(one.name for one in costs)]
     rows = [
-        ["poll without news", "ms, median / p90 (n)", *(times(c.poll_ns) for c in costs)],
+        ["poll without news", "ms, median / p90 (n)", *(walls(c.polls) for c in costs)],
+        ["", "processor time, ms", *(cpus(c.polls) for c in costs)],
         ["", "requests, body bytes", *(_traffic(c.polled) for c in costs)],
         ["", "peak memory, MB", *(_mb(c.poll_peak_kb) for c in costs)],
-        ["update to another model", "ms, median / p90 (n)", *(times(c.update_ns) for c in costs)],
+        ["update to another model", "ms, median / p90 (n)", *(walls(c.updates) for c in costs)],
+        ["", "processor time, ms", *(cpus(c.updates) for c in costs)],
         ["", "requests, body bytes", *(_traffic(c.updated) for c in costs)],
         ["", "peak memory, MB", *(_mb(c.update_peak_kb) for c in costs)],
     ]
-    start_rows = [[f"`{name}`", times(ns), _mb(kb)] for name, (ns, kb) in starts.items()]
+    start_rows = [
+        [f"`{name}`", walls(took), cpus(took), _mb(kb)] for name, (took, kb) in starts.items()
+    ]
     lines = [
         HEADING,
         "",
@@ -155,7 +164,8 @@ def section(
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}), "
         f"{datetime.now(UTC):%Y-%m-%d}: nginx on loopback, one model of {model >> 10:,} kB of "
         "random bytes, self-test `/bin/true`, both clients in turn. A process's whole life is "
-        "timed; memory is the resident peak of the process, shared libraries included, median of "
+        f"timed; the machine's load average was {os.getloadavg()[0]:.0f}. Memory is the resident "
+        "peak of the process, shared libraries included, median of "
         f"{MEMORY_RUNS}. MB of 1,048,576 bytes.",
         "",
         f"The C client's code and constants (`size`: text) are {text:,} bytes, data {data:,}, "
@@ -168,7 +178,10 @@ def section(
         + ", ".join(f"`{one.path}` ({one.status})" for one in costs[0].polled)
         + ".",
         "",
-        table(["for comparison", "ms, median / p90 (n)", "peak memory, MB"], start_rows),
+        table(
+            ["for comparison", "ms, median / p90 (n)", "processor time, ms", "peak memory, MB"],
+            start_rows,
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -187,7 +200,7 @@ def _stripped_bytes(binary: Path) -> int:
         return Path(file.name).stat().st_size
 
 
-def _starts(store: Path, url: str, n: int) -> dict[str, tuple[Sequence[int], int]]:
+def _starts(store: Path, url: str, n: int) -> dict[str, tuple[Sequence[Took], int]]:
     """Wall times and peak memory of what does less than a poll; `curl` shows libcurl's own part."""
     commands = {
         "curl .../timestamp.json": ["curl", "--silent", f"{url}/metadata/timestamp.json"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import resource
 import shutil
 import socket
 import subprocess
@@ -187,11 +188,21 @@ def run(words: Sequence[str]) -> None:
         raise RuntimeError(f"{' '.join(words)}: exit {done.returncode}\n{done.stderr}")
 
 
-def wall_ns(words: Sequence[str]) -> int:
-    """Wall time from before the process starts until it has ended."""
-    start = time.perf_counter_ns()
+@dataclass(frozen=True, kw_only=True)
+class Took:
+    """One process from before it starts until it has ended."""
+
+    wall_ns: int
+    cpu_ns: int  # of it and of what it waited for, user and system
+
+
+def timed(words: Sequence[str]) -> Took:
+    """Run to its end, which must be good."""
+    start, before = time.perf_counter_ns(), resource.getrusage(resource.RUSAGE_CHILDREN)
     run(words)
-    return time.perf_counter_ns() - start
+    wall_ns, after = time.perf_counter_ns() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return Took(wall_ns=wall_ns, cpu_ns=round(cpu_s * 1e9))
 
 
 def peak_kb(words: Sequence[str]) -> int:
