@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError, UserError
 from toolkit.pull import clock
-from toolkit.pull import clock
 from toolkit.pull.choose import Camera, HeldBack, choose
 from toolkit.pull.disk import failure_of, nothing, read_small
 from toolkit.pull.ending import nothing_taken
