@@ -1,7 +1,6 @@
 /* A bump allocator over one static block; under AddressSanitizer what is not taken is poisoned. */
 #include "arena.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "limits.h"
@@ -24,11 +23,14 @@
 
 static _Alignas(16) unsigned char block[ARENA_BYTES];
 static size_t used, last;
+static bool was_full;
 
 void *arena_take(size_t size) {
-    if (size > ARENA_BYTES) return NULL;
-    size_t rounded = ((size + 15u) & ~(size_t)15u) + RED_ZONE;
-    if (rounded > ARENA_BYTES - used) return NULL;
+    size_t rounded = size > ARENA_BYTES ? size : ((size + 15u) & ~(size_t)15u) + RED_ZONE;
+    if (rounded > ARENA_BYTES - used) {
+        was_full = true;
+        return NULL;
+    }
     last = used;
     used += rounded;
     ALLOW(block + last, size);
@@ -45,6 +47,7 @@ void arena_rewind(size_t mark) {
     if (mark > used) return;
     FORBID(block + mark, used - mark);
     used = last = mark;
+    was_full = false;
 }
 
 void arena_reset(void) {
@@ -53,5 +56,7 @@ void arena_reset(void) {
     begun = true;
     arena_rewind(0);
 }
+
+bool arena_was_full(void) { return was_full; }
 
 size_t arena_used(void) { return used; }

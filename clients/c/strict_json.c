@@ -48,9 +48,8 @@ json_t *json_parse(const char *data, size_t length, const char *name) {
     json_error_t error;
     json_t *value = json_loadb(data, length, JSON_REJECT_DUPLICATES, &error);
     if (value == NULL) {
-        bool memory = json_error_code(&error) == json_error_out_of_memory;
         fail(MALFORMED, "`%s` is no JSON that a channel publishes: %.100s", name,
-             memory ? "it takes more memory than the client has for it" : error.text);
+             arena_was_full() ? "it takes more memory than the client has for it" : error.text);
     } else if (!json_is_object(value)) {
         fail(MALFORMED, "`%s` is no JSON that a channel publishes: it is no object", name);
         value = NULL;
