@@ -64,7 +64,7 @@ def test_both_clients_take_part_as_the_formula_says(camera, forge):
 
     The model is on the block list, so that each poll asks the question and changes nothing.
     """
-    ids = IDS[: 200 if camera.client.name == "c" else 20]
+    ids = IDS[: 120 if camera.client.name == "c" else 12]
     forge.publish(Model(2, basis_points=5000))
     (camera.store.folder / "blocked").write_text(f"{Model(2).content} golden\n")
     quick = replace(camera, client=unsanitized(camera.client))
