@@ -17,7 +17,6 @@ import heapq
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from pathlib import Path
 
 from int8_table import replace_section
 from soak_cameras import BUG_CODES, Camera, Pulled, cameras, damage, pulled
+from soak_link import Link
 from soak_observer import Published, Watch
 from soak_releases import Publisher, schedule
 from soak_table import Tally, Told, section
@@ -50,51 +50,6 @@ DEAD_S = (0.1, 1.5)  # and for so long
 LOOK_ROUND_S = 1.0  # pause between two rounds over all stores
 SETTLE_POLLS = 12  # of each camera on a healthy link, at most
 REAL_EACH = 5  # of the Python cameras, one in so many runs the golden vectors
-
-
-class Link:
-    """The loopback server: started, broken, killed, always on one port."""
-
-    def __init__(self, channel: Path, place: Path, seed: int) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.channel, self.log, self.seed = channel, place / "answers", seed
-        self.process: subprocess.Popen[bytes] | None = None
-        self.starts = 0
-
-    @property
-    def url(self) -> str:
-        """Of the channel."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self, share: float) -> None:
-        """Serve, that share of the answers broken."""
-        server = Path(__file__).with_name("soak_server.py")
-        self.starts += 1
-        words = [self.channel, self.port, self.seed + self.starts, share, self.log]
-        self.process = subprocess.Popen([sys.executable, str(server), *map(str, words)])
-
-    def kill(self) -> None:
-        """End at once, in the middle of whatever it sends."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
-
-    def wait(self) -> None:
-        """Until it answers."""
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        raise TimeoutError("the loopback server does not start")
-
-    def answers(self) -> Counter[str]:
-        """How it has answered so far."""
-        return Counter(self.log.read_text().splitlines())
 
 
 @dataclass(kw_only=True)
@@ -311,6 +266,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="renew the section of this file")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the stores are removed then too
     subprocess.run(["make", "--quiet", "-C", str(PROGRAM.parents[1]), "hooks"], check=True)
     with tempfile.TemporaryDirectory(prefix="edgesr-soak-") as name:
         tally, told = soak(Path(name), asked)
