@@ -17,7 +17,7 @@ def moments(act: Act) -> list[tuple[str, str]]:
 
 
 def different(whole: list[tuple[str, str]], files: str = "") -> list[int]:
-    """The moments at which another state is on disk: what is before a file is after the last one."""
+    """The moments with another state on disk: what is before a file is after the last one."""
     chosen = [n for n, (_, name) in enumerate(whole) if name.startswith(files)]
     return [n for n in chosen if n == chosen[0] or whole[n][0] != "before"]
 

@@ -12,6 +12,8 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater
 
 from toolkit.channel.draft import Draft, DraftFile
+from toolkit.channel.keys import KeyRing
+from toolkit.channel.publish import Published, publish_draft
 from toolkit.release import Index, Release, read_index, read_release, target_path
 
 NOW = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
@@ -98,6 +100,16 @@ class Camera:
             data = self.take(target_path(family, entry.release, file.name), now)
             assert len(data) == file.length
         return release
+
+
+def camera(channel: Path, keys: KeyRing) -> Camera:
+    """A new camera with the newest root of these keys."""
+    return Camera(channel, keys.folder / "root.json")
+
+
+def publish(channel: Path, keys: KeyRing, seed: int = 1, /, **options) -> Published:
+    """Publish the draft of this seed."""
+    return publish_draft(channel, draft(seed), keys=keys, **{"now": NOW, **options})
 
 
 def tree(folder: Path) -> dict[str, bytes]:
