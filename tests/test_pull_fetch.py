@@ -143,6 +143,14 @@ def test_what_asking_again_cannot_mend_is_asked_once(http, server, status, kind)
     assert failed.value.kind == kind and len(server.requests) == 1
 
 
+def test_a_redirect_to_tls_is_told_with_what_to_do(http, server):
+    server.on("/blob", Act(status=301, location="https://127.0.0.1:9/b\x1b[2Jb"))
+    with pytest.raises(HttpStatus, match="redirects") as failed:
+        http.get(f"{server.url}/blob", 10)
+    assert (failed.value.kind, failed.value.where) == ("http", r"https://127.0.0.1:9/b\x1b[2Jb")
+    assert "--channel" in failed.value.hint
+
+
 def test_a_file_in_memory_has_a_limit(http, server):
     assert http.get(f"{server.url}/blob", len(BODY)) == BODY
     for act in (Act(), Act(endless=True)):

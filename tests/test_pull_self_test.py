@@ -97,6 +97,13 @@ def test_the_child_is_limited_and_knows_nothing_of_ours(tmp_path, monkeypatch):
     assert "secret" not in " ".join(environment)
 
 
+def test_no_escape_codes_of_a_model_reach_the_terminal(tmp_path):
+    found = stored(tmp_path / "store", model())
+    script = r"printf 'a\033[2Jb\n' >&2; exit 1"
+    verdict = self_test(found, program(tmp_path, script))
+    assert verdict.text.endswith(r"a\x1b[2Jb") and verdict.text.isprintable()
+
+
 def test_the_whole_family_of_a_test_ends_with_it(tmp_path):
     found = stored(tmp_path / "store", model())
     told = tmp_path / "told"

@@ -112,8 +112,8 @@ def _judged(done: Ended, stored: Stored, testing: Testing) -> Verdict:
 
 def _failed(kind: str, text: str) -> Verdict:
     if kind == "missing":
-        raise _unable(text, "self-test")
-    return Verdict(kind=KINDS.get(kind, CRASH), text=f"{kind}: {text}")
+        raise _unable(_plain(text), "self-test")
+    return Verdict(kind=KINDS.get(kind, CRASH), text=f"{_plain(kind)}: {_plain(text)}")
 
 
 def limit_us(stored: Stored, testing: Testing) -> int | None:
@@ -139,7 +139,12 @@ def _late(testing: Testing) -> Verdict:
 
 def _last_line(stderr: str) -> str:
     lines = stderr.strip().splitlines()
-    return f": {ascii(lines[-1])[1:-1][:200]}" if lines else ""
+    return f": {_plain(lines[-1])}" if lines else ""
+
+
+def _plain(text: str) -> str:
+    """What a child says may come from a hostile model: no escape codes for a terminal."""
+    return ascii(text)[1:-1][:300]
 
 
 def _unable(text: str, where: str) -> EnvironmentFailure:

@@ -55,6 +55,15 @@ class HttpStatus(EnvironmentFailure):
         return self.status >= 500 or self.status in PASSING
 
 
+class Elsewhere(HttpStatus):
+    """A server sends its clients to another scheme, which is not followed; kind `http`."""
+
+    def __init__(self, status: int, url: str) -> None:
+        super().__init__(status, ascii(url)[1:-1][:200])  # the server's words, no escape codes
+        self.problem = f"the server redirects from one scheme to another ({status})"
+        self.hint = "--channel takes the address that it redirects to"
+
+
 class Untrusted(EnvironmentFailure):
     """A server has no certificate that this camera trusts; kind `tls`."""
 
@@ -126,7 +135,7 @@ class Transport:
             response.close()
             url = urljoin(url, response.headers.get("Location", ""))
             if urlsplit(url).scheme != scheme:
-                raise HttpStatus(response.status, url)
+                raise Elsewhere(response.status, url)
             self.requests += 1
         try:
             yield response
