@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import subprocess
 
 import pytest
 from camera.models import FAMILY
@@ -230,3 +231,19 @@ def test_no_temporary_folder_is_named(camera, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "mkdtemp", none)
     error = camera.refused()
     assert error.kind == "store" and "TMPDIR" in error.hint
+
+
+def test_what_a_killed_run_left_in_memory_is_removed(camera, monkeypatch, tmp_path):
+    import tempfile
+
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for name in (ended.pid, os.getpid(), "x"):
+        (temporary / f"edgesr-metadata-{name}-abc/root_history").mkdir(parents=True)
+    (temporary / f"edgesr-metadata-{ended.pid}-abc/root.json").write_bytes(b"{}")
+    camera.refresh()
+    left = sorted(one.name for one in temporary.iterdir())
+    assert left == sorted([f"edgesr-metadata-{os.getpid()}-abc", "edgesr-metadata-x-abc"])

@@ -70,7 +70,7 @@ def _form(value: Any) -> str:
         if type(signed[key]) is not kind:
             named = {str: "text", int: "whole number"}[kind]
             return f"`{key}` is no {named}: {signed[key]!a:.60}"
-    return "" if signed["version"] > 0 else f"`version` is {signed['version']}, the first is 1"
+    return ""
 
 
 def _is_deep(data: bytes) -> bool:

@@ -9,7 +9,9 @@ camera that only shows its status does not pay for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from toolkit.pull.fetch import Http
     from toolkit.pull.workflow import Workflow
 
+SCRATCH = "edgesr-metadata"
 ROLES = ("timestamp", "snapshot", "targets")
 
 
@@ -112,11 +115,29 @@ def refresh(
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     """Where python-tuf works, in memory on most cameras: some 100 kB, gone afterwards."""
     try:
-        return tempfile.TemporaryDirectory(prefix="edgesr-")
+        _sweep(Path(tempfile.gettempdir()))
+        return tempfile.TemporaryDirectory(prefix=f"{SCRATCH}-{os.getpid()}-")
     except OSError as error:
         failure = failure_of(error, Path(os.environ.get("TMPDIR", "/tmp")))
         failure.hint = "let TMPDIR name a folder for small temporary files"
         raise failure from error
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what runs left there that were killed: memory is short where it lies in memory."""
+    for left in folder.glob(f"{SCRATCH}-[1-9]*-*"):
+        with contextlib.suppress(OSError, ValueError):
+            is_ours = left.lstat().st_uid == os.geteuid()
+            if is_ours and not _runs(int(left.name.split("-")[-2])):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _trusted(workflow: Workflow, channel: str, wanted: str | None) -> Trusted:
