@@ -33,6 +33,7 @@ class Act:
 
     status: int | None = None  # this instead of 200 or 206, with a short page as its body
     body: bytes | None = None  # these bytes instead of the file's
+    raw: bytes = b""  # these bytes on the wire instead of any answer, then the end
     extra: bytes = b""  # sent after the body and counted in Content-Length
     drop: bool = False  # the connection is closed before any answer
     cut_after: int | None = None  # so many bytes of the body, then the connection is closed
@@ -162,7 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.requests.append(request)
         act = self.owner.act_for(path)
         try:
-            if act.drop:
+            if act.raw:
+                self._write(act.raw, request)
+                self._send(act, b"", request)
+            if act.drop or act.raw:
                 self._leave(act)
             else:
                 self._answer(act, request)
