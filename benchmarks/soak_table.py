@@ -50,7 +50,7 @@ def section(tally: Tally, told: Told) -> str:
     """The part of RESULTS.md."""
     cameras = sum(told.cameras.values())
     faults = sum(n for fault, n in told.answers.items() if fault != "well")
-    verdict = "none" if not told.violations else f"**{len(told.violations)}**"
+    verdict = str(len(told.violations)) if told.violations else "none"
     parts = [
         HEADING,
         f"`{told.command}`, {told.date}, {machine()}: {cameras} cameras, "
