@@ -236,9 +236,10 @@ class Camera:
 
 
 def outcome_of(code: int, stdout: bytes, stderr: bytes) -> Outcome:
-    """An ended pull. A traceback or a sanitizer's report is never an outcome."""
+    """An ended pull. A traceback, a sanitizer's report or a control code is never an outcome."""
     said = stderr.decode("utf-8", "replace")
     assert "Traceback" not in said and "Sanitizer" not in said, said
+    assert all(one == "\n" or one.isprintable() for one in said), "escape codes of somebody else"
     result: dict[str, Any] = json.loads(stdout) if stdout.strip() else {}
     error = result.get("error") or {}
     return Outcome(code=code, kind=str(error.get("kind", "")), stderr=said, result=result)

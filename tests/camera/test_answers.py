@@ -14,6 +14,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 BLOB = "*.model.xml"
 LIES = {
     "no-http": Act(raw=b"220 mail.example ESMTP\r\n"),
+    "escape-codes": Act(raw=b"\x1b]0;owned\x07\x1b[2J all is well\r\n\r\n"),
     "nothing-but-nul": Act(raw=bytes(5000)),
     "half-a-head": Act(raw=OK + b"Content-Le"),
     "head-without-end": Act(raw=OK + b"X: ", endless=True),

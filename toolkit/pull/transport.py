@@ -213,9 +213,13 @@ def _deepest(error: BaseException) -> BaseException:
 
 
 def _reason(error: BaseException) -> str:
-    """The system's own words, without the addresses of objects that urllib3 prints."""
+    """The system's own words, without the addresses of objects that urllib3 prints.
+
+    Some repeat what a server sent, which may hold escape codes for the terminal: none come through.
+    """
     deepest = _deepest(error)
-    return str(getattr(deepest, "strerror", None) or deepest or type(deepest).__name__)[:200]
+    text = str(getattr(deepest, "strerror", None) or deepest or type(deepest).__name__)
+    return ascii(text)[1:-1][:200]
 
 
 def _silent(text: str, url: str) -> EnvironmentFailure:
