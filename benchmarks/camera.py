@@ -3,8 +3,8 @@
     python benchmarks/camera.py [--polls 200] [--updates 20] [--out benchmarks/RESULTS.md]
 
 A channel on Debian's nginx on loopback, two releases, a model of random bytes. Polls of both
-clients take turns, so that a busy machine slows both. Needs nginx-light, time, binutils and what
-clients/c is built with.
+clients take turns, so that a busy machine slows both. Needs Debian's nginx-light, time, curl and
+binutils, and what clients/c is built with.
 """
 
 from __future__ import annotations
