@@ -73,6 +73,7 @@ BAD_ENTRY = {
     "no-rollout": {"rollout": None},
     "empty-word": {"compatible": ""},
     "negative-firmware": {"min_firmware": -1},
+    "escape-codes": {"compatible": "\x1b]0;owned\x07\x1b[2J"},
 }
 
 
@@ -119,6 +120,8 @@ HOSTILE = {
     "huge-length": {"length": 1 << 62},
     "short-digest": {"sha256": "00"},
     "upper-digest": {"sha256": "A" * 64},
+    "escape-codes": {"name": "\x1b]0;owned\x07\x1b[2J"},
+    "role-of-escape-codes": {"role": "\x1b[2J"},
 }
 
 
@@ -152,6 +155,7 @@ BAD_MANIFEST = {
     "runtime-is-a-list": {"runtime": []},
     "long-text": {"recipe": "x" * 5000},
     "no-backend": {"backend": None},
+    "escape-codes": {"runtime": "\x1b]0;owned\x07\x1b[2J"},
 }
 
 

@@ -99,6 +99,47 @@ def with_nan(data):
     return data.replace(b'"signed":{', b'"signed":{"a":NaN,', 1)
 
 
+ESCAPE = b"\x1b]0;owned\x07\x1b[2J"  # renames a terminal's window and clears it
+ESCAPED = b"\\u001b]0;owned\\u0007\\u001b[2J"  # the same in JSON
+
+
+def talking(key, value=rb'"[^"]*"'):
+    """The value of a key is escape codes."""
+
+    def broken(data):
+        told = b'"' + key + b'":"' + ESCAPED + b'"'
+        return re.sub(b'"' + key + b'":' + value, lambda _: told, data)
+
+    return broken
+
+
+TALKING = {
+    "no-json": lambda data: ESCAPE,
+    "in-a-key": lambda data: data.replace(b'"signed":{', b'"signed":{"' + ESCAPE + b'":1,'),
+    "twice": lambda data: data.replace(b'"signed":{', b'"signed":{' + 2 * (b'"%s":1,' % ESCAPED)),
+    "type": talking(b"_type"),
+    "expiry": talking(b"expires"),
+    "version": talking(b"version", rb"\d+"),
+    "specification": talking(b"spec_version"),
+    "keyid": talking(b"keyid"),
+    "signature": talking(b"sig"),
+    "time": talking(b"signed_at"),
+}
+
+
+@pytest.mark.parametrize("how", TALKING)
+def test_words_of_a_channel_reach_no_terminal_as_escape_codes(camera, forge, how):
+    """`Camera.pull` fails for any control code on stderr."""
+    renewed(forge)
+    good = forge.file("timestamp").read_bytes()
+    forge.put_raw("timestamp", TALKING[how](good))
+    assert forge.file("timestamp").read_bytes() != good
+    before = camera.store.state()
+    outcome = camera.pull()
+    assert outcome.code == 5 and outcome.kind, outcome
+    assert_kept(camera, before, forge, at="timestamp")
+
+
 def retyped(data):
     value = json.loads(data)
     value["signed"]["version"] = "2"
