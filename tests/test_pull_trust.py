@@ -56,6 +56,31 @@ def test_a_new_camera_asks_for_each_role_once_and_keeps_it(new):
     assert text(trusted.roles["timestamp"].expires) == new.forge.signed["timestamp"]["expires"]
 
 
+def test_little_more_than_what_was_signed_may_come(new):
+    new.refresh()
+    signed = [new.forge.file(role).stat().st_size for role in ("snapshot", "targets", FAMILY)]
+    assert new.limits == [512_000, 16_384, *(count + 16_384 for count in signed)]
+
+
+def test_a_role_that_is_no_family_is_not_kept(camera):
+    """On FAT `Timestamp.json` is `timestamp.json`."""
+    forge = camera.forge
+    street = forge.signed["targets"]["delegations"]["roles"][0]
+    other = {**street, "name": "Timestamp", "terminating": False}
+    forge.signed["targets"]["delegations"]["roles"] = [other, street]
+    forge.renew("targets")
+    forge.keys["Timestamp"] = forge.keys[FAMILY]
+    forge.signed["Timestamp"] = {**forge.signed[FAMILY], "targets": {}, "version": 1}
+    forge.write("Timestamp")
+    forge.renew("snapshot")
+    forge.signed["snapshot"]["meta"]["Timestamp.json"] = {"version": 1}
+    forge.write("snapshot")
+    forge.renew("timestamp")
+    trusted = camera.refresh()
+    assert "1.Timestamp.json" in camera.asked and trusted.target("street/index.json")
+    assert "Timestamp.json" not in camera.kept()
+
+
 def test_no_news_cost_two_requests_and_no_write(camera):
     files = {one: one.stat() for one in camera.metadata.rglob("*")}
     camera.refresh()

@@ -34,6 +34,7 @@ class Camera:
     said: list[str] = field(default_factory=list)
     states: list[tuple[str, str]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # the files of the last refresh
+    limits: list[int] = field(default_factory=list)  # bytes that may come of each
     root: bytes = b""
 
     def refresh(self, **options) -> Trusted:
@@ -55,7 +56,7 @@ class Camera:
                 },
             )
         finally:
-            self.asked = http.asked
+            self.asked, self.limits = http.asked, http.limits
 
     def refused(self, **options) -> ToolkitError:
         """The error of a refresh, without this machine's folders in it."""
@@ -82,9 +83,11 @@ class Recorded(Http):
     def __init__(self) -> None:
         super().__init__(tries=1, retry_s=0.0)
         self.asked: list[str] = []
+        self.limits: list[int] = []
 
     def get(self, url: str, most_bytes: int) -> bytes:
         self.asked.append(url.rsplit("/", 1)[-1])
+        self.limits.append(most_bytes)
         return super().get(url, most_bytes)
 
 

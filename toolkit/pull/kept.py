@@ -16,6 +16,7 @@ from pathlib import Path
 
 from toolkit.errors import EnvironmentFailure
 from toolkit.pull.disk import nothing, part_of, read_small, replace_file, telling
+from toolkit.release import FAMILY, RESERVED
 
 MOST_BYTES = 5_000_000  # of one file; python-tuf's own limit for targets metadata
 HISTORY = "root_history"
@@ -68,3 +69,8 @@ class Kept:
 def root_name(version: int) -> str:
     """Where a root of the chain lies."""
     return f"{HISTORY}/{version}.root.json"
+
+
+def is_family(name: str) -> bool:
+    """Whether a role's name can be that of a family."""
+    return FAMILY.fullmatch(name) is not None and name not in RESERVED

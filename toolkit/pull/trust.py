@@ -24,8 +24,8 @@ from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.pull import clock
 from toolkit.pull.clock import Clock
 from toolkit.pull.disk import failure_of
-from toolkit.pull.kept import Kept
-from toolkit.release import DIGEST, FAMILY, INDEX, RESERVED, target_path
+from toolkit.pull.kept import Kept, is_family
+from toolkit.release import DIGEST, INDEX, target_path
 
 if TYPE_CHECKING:
     from tuf.api.metadata import DelegatedRole, Signed, TargetFile
@@ -171,11 +171,6 @@ def _delegated(workflow: Workflow) -> Mapping[str, DelegatedRole]:
     delegations = targets.delegations if isinstance(targets, Targets) else None
     roles = delegations.roles if delegations is not None else None
     return {name: role for name, role in (roles or {}).items() if is_family(name)}
-
-
-def is_family(name: str) -> bool:
-    """Whether a role's name can be that of a family."""
-    return FAMILY.fullmatch(name) is not None and name not in RESERVED
 
 
 def _chosen(wanted: str | None, families: Sequence[str], channel: str) -> str:

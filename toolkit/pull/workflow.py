@@ -22,7 +22,7 @@ from toolkit.pull import verdicts
 from toolkit.pull.clock import Clock, signed_at, system_now
 from toolkit.pull.disk import failure_of
 from toolkit.pull.fetch import Http, HttpStatus
-from toolkit.pull.kept import Kept, root_name
+from toolkit.pull.kept import Kept, is_family, root_name
 from toolkit.pull.stored import Stored
 from toolkit.pull.strict_json import parse_metadata
 from toolkit.pull.verdicts import TOP
@@ -219,6 +219,8 @@ class Workflow(FetcherInterface):
         self._keep("root")
 
     def _keep(self, role: str) -> None:
+        if self._ascii_only and role not in TOP and not is_family(role):
+            return  # no role of a channel; "Timestamp" would replace `timestamp.json` on FAT
         halfway = partial(self._on_state, _state(role), "in")
         self._kept.write(file_of(role), self.verified.must_read(role), halfway)
 
@@ -265,7 +267,9 @@ class Workflow(FetcherInterface):
             yield
         except (ToolkitError, RepositoryError, DeserializationError, OSError, *FORESEEN) as error:
             verdict = self._verdict(error)
-            with contextlib.suppress(ToolkitError, *FORESEEN):  # the first failure is to be told
+            with contextlib.suppress(
+                ToolkitError, OSError, *FORESEEN
+            ):  # the first failure is to be told
                 self._keep_verified()
             raise verdict from error
 
