@@ -110,6 +110,13 @@ static const char *hint_of(enum kind kind) {
     case READ_ONLY: return "make the store writable; the next run resumes";
     case CLOCK_WRONG: return "set the clock; the present model stays";
     case NEWER_SCHEMA: return "update the client; the present model stays";
+    case MISSING: return "--channel is the folder that holds metadata/; the present model stays";
+    case OTHER_COMPATIBLE: return "--compatible is the word that releases for this camera state";
+    case OLD_FIRMWARE: return "the present model stays until this camera's firmware is newer";
+    case OLD_RUNTIME: return "install the runtime, or state its version with --runtime";
+    case GOLDEN:
+    case SLOW:
+    case CRASH: return "the present model stays; publish a better one";
     default:
         return kind_exit_code(kind) == 5
                    ? "the present model stays; tell whoever runs the channel"

@@ -214,8 +214,8 @@ int pull(const struct options *options) {
         task.result.standing = now;
         task.result.outcome = kind_exit_code(fault_kind()) == 5 ? "refused" : "failed";
     }
-    result_print(&task.result, options->store, options->json);
     if (fault_kind() != KIND_NONE) print_fault();
+    result_print(&task.result, options->store, options->json);
     int code = kind_exit_code(fault_kind());
     store_close(&task.store);
     return code;
