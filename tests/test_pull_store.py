@@ -62,6 +62,13 @@ def test_a_release_with_a_damaged_file_is_not_served(tmp_path, name, how):
     assert heal(tmp_path).current == first
 
 
+def test_a_manifest_that_was_changed_is_no_release(tmp_path):
+    only = served(tmp_path, Model(1))
+    file = only.folder / "release.json"
+    file.write_bytes(file.read_bytes().replace(b'"tiny"', b'"tinY"'))
+    assert standing(tmp_path).current is None
+
+
 def test_a_release_that_never_was_served_must_prove_itself(tmp_path):
     first, second, third = (stored(tmp_path, Model(number)) for number in (1, 2, 3))
     (tmp_path / "current").write_bytes(b"")
