@@ -146,6 +146,7 @@ def test_a_role_that_no_snapshot_lists(new, role):
     new.forge.renew("timestamp")
     error = new.refused()
     assert error.kind == "mix-and-match" and role in error.problem
+    assert "snapshot.json" in new.kept()  # verified itself: remembered against a rollback
 
 
 # Time
