@@ -14,6 +14,7 @@ from toolkit.channel.keys_file import signer_of
 from toolkit.channel.keys_init import init_keys
 from toolkit.channel.keys_root import newest_root
 from toolkit.channel.publish import publish_draft
+from toolkit.channel.rotate import rotate
 from toolkit.errors import EnvironmentFailure, Problems, SecurityError, UserError
 
 WORDS = "correct horse"
@@ -263,8 +264,17 @@ def test_a_key_file_that_leaves_the_folder(folder):
 
 
 def test_a_root_that_does_not_follow(folder):
-    ring = init_keys(folder, now=NOW)
+    """A second root that its own keys signed, and none of the first one's."""
+    init_keys(folder, now=NOW)
     others = init_keys(folder.parent / "others", now=NOW)
-    shutil.copy(others.folder / "1.root.json", folder / "2.root.json")
+    rotate(others, ["timestamp"], now=NOW)
+    shutil.copy(others.folder / "2.root.json", folder / "2.root.json")
     with pytest.raises(SecurityError, match="root 2 does not follow"):
-        newest_root(ring.folder)
+        newest_root(folder)
+
+
+def test_a_root_under_a_number_of_another(folder):
+    init_keys(folder, now=NOW)
+    shutil.copy(folder / "1.root.json", folder / "2.root.json")
+    with pytest.raises(SecurityError, match="its version is 1"):
+        newest_root(folder)
