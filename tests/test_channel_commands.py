@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from channel_parts import Camera, tree
 from release_bundle import LITERT, OPENVINO, bundle
 
 from toolkit.channel import keys_file
-from toolkit.cli import main
+from toolkit.cli import _parser, main
 
+ROOT = Path(__file__).parent.parent
 NEVER = ("torch", "numpy", "tuf", "cryptography", "onnxruntime")
 
 
@@ -242,3 +245,16 @@ def test_help_imports_nothing_heavy():
         subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode
         == 0
     )
+
+
+def commands_of(page):
+    lines = (ROOT / page).read_text().splitlines()
+    found = [line.split("#")[0].strip() for line in lines if line.startswith("    edgesr ")]
+    return [shlex.split(line)[1:] for line in found]
+
+
+def test_the_page_on_publishing_names_commands_that_exist():
+    commands = commands_of("docs/publishing.md")
+    assert len(commands) > 7
+    for words in commands:
+        _parser().parse_args(words)  # exits where a word is unknown
