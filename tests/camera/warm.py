@@ -190,8 +190,14 @@ def main() -> None:
     from toolkit.child import die_with_parent
 
     die_with_parent()
-    for name in ("toolkit.cli", "toolkit.pull.flow", "toolkit.commands.pull", "tuf.ngclient"):
+    for name in (
+        "toolkit.cli",
+        "toolkit.commands.pull",
+        "toolkit.pull.flow",
+        "toolkit.pull.workflow",
+    ):
         importlib.import_module(name)
+    sys.modules["toolkit.cli"]._parser()  # imports what the commands say of themselves
     serve(socket.socket(fileno=int(sys.argv[1])))
 
 
