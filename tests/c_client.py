@@ -12,12 +12,13 @@ PROGRAMS = {  # goal of the Makefile to program
     "all": "edgesr-pull",
     "hooks": "build-hooks/edgesr-pull",  # the same, and EDGESR_KILL and EDGESR_NOW work
     "san": "build-san/edgesr-pull",  # and every mistake with memory ends it with a report
+    "fuzz": "build-fuzz",  # the folder of the fuzz targets
 }
 
 
 @cache
 def binary(kind: str = "san") -> Path:
-    """Path of the program of one kind: "san", "hooks" or "all"; make knows what is up to date."""
+    """Path of the program of one kind of `PROGRAMS`; make knows what is up to date."""
     with (SOURCE / ".gitignore").open() as lock:  # any file that is always there
         fcntl.flock(lock, fcntl.LOCK_EX)
         words = ["make", "--silent", "--directory", str(SOURCE), kind]

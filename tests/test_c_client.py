@@ -1,4 +1,4 @@
-"""The C client where it differs from the Python one: its limits, its child, its one store with it."""
+"""The C client where it differs from the Python one: its limits, its child, what it prints."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@
 #define COLLECT_MOST 256u /* folders and files looked at by one run of `collect` */
 
 #define CONNECT_S 10l
-#define STALL_BYTES_PER_S 16l /* slower than this for --stall-s seconds counts as a stall */
+#define STALL_BYTES_PER_S 64l /* slower than this for --stall-s seconds counts as a stall */
 #define REDIRECTS_MOST 3l
 #define RETRY_MOST_S 60.0
 

@@ -78,9 +78,11 @@ static void say_line(const struct result *result) {
     char served[48] = "no model";
     if (result->standing.current.there)
         snprintf(served, sizeof served, "release %lld", result->standing.current.release);
-    say("%s: %s is served, %lld requests, %lld bytes fetched, %lld kept from before",
-        result->outcome, served, traffic->requests, traffic->bytes_fetched,
-        traffic->bytes_resumed);
+    char resumed[48] = "";
+    if (traffic->bytes_resumed > 0)
+        snprintf(resumed, sizeof resumed, ", %lld kept from before", traffic->bytes_resumed);
+    say("%s: %s is served, %lld requests, %lld bytes fetched%s", result->outcome, served,
+        traffic->requests, traffic->bytes_fetched, resumed);
 }
 
 void result_print(const struct result *result, const char *store_path, bool json) {

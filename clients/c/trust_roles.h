@@ -1,4 +1,4 @@
-/* What the parts of the TUF workflow share: trust.c has the top-level roles, targets.c the rest. */
+/* What the parts of the TUF workflow share: root.c, trust.c and targets.c. */
 #ifndef EDGESR_TRUST_ROLES_H
 #define EDGESR_TRUST_ROLES_H
 
@@ -18,6 +18,15 @@ struct expected {
     const json_t *keys, *delegation;
     struct fileinfo info;
 };
+
+/* Any file of the metadata's folder, into `trust_fetched`. */
+bool trust_fetch(const struct trust *trust, const char *file, size_t most, size_t *length);
+bool trust_signed_by_root(const struct trust *trust, const struct metadata *metadata,
+                          const char *role, const char *name);
+bool trust_fail_rollback(const char *role, long long found, long long trusted);
+
+bool trust_start_root(struct trust *trust, const char *given, size_t length);
+bool trust_follow_roots(struct trust *trust);
 
 /* Fetch a role that its parent announces; left in `trust_fetched`, verified but for its age. */
 bool trust_fetch_role(const struct trust *trust, const struct expected *want, const char *name,

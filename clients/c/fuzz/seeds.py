@@ -39,12 +39,14 @@ def workflows(metadata: Path, family: str) -> list[bytes]:
 
 
 def write(folder: Path, seeds: list[bytes]) -> None:
+    """One file for each seed, named by its digest."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
 
 
 def main(channel: Path, family: str, out: Path) -> None:
+    """Write the seeds of every target into a folder of its own."""
     metadata, targets = channel / "metadata", channel / "targets" / family
     files = [newest(metadata, role) for role in (*ROLES, family)]
     kinds = (0, 1, 2, 3, 3)
