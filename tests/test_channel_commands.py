@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,8 @@ def test_from_keys_to_cameras_and_back(edgesr, made, place):
         "keys", "rotate", "timestamp", "--channel", "channel", "--no-passphrase"
     )
     assert code == 0 and "timestamp-2.key" in out and "signed root 2" in talk
-    assert Camera(place / "channel", place / "keys/1.root.json", None)
+    camera = Camera(place / "channel", place / "keys/1.root.json")
+    assert camera.newest(family, now=datetime.now(UTC)).release == 2
 
 
 def test_keys_are_told_with_what_to_do_next(edgesr):
@@ -207,7 +209,10 @@ def test_one_file_of_several_in_a_family_of_its_own(edgesr, place):
     code, _, problem = publish(edgesr, folder, "--file", LITERT.file)
     assert code == 2 and f"there is no key for `{family_of(folder)}`" in problem
     assert publish(edgesr, folder, "--family", "street", "--file", LITERT.file)[0] == 0
-    assert Camera(place / "channel", place / "keys/root.json")
+    release = Camera(place / "channel", place / "keys/root.json").newest(
+        "street", datetime.now(UTC)
+    )
+    assert (release.model.name, release.compatible) == (LITERT.file, family_of(folder))
 
 
 def test_keys_that_others_may_read_stop_everything(edgesr, made, place):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.channel.folder import blob_file, free_version, metadata_file
-from toolkit.channel.keys import KeyRing, stamp
+from toolkit.channel.keys import TOP_ROLES, KeyRing, stamp
 from toolkit.channel.keys_root import agrees, root_files
 from toolkit.channel.metadata import (
     SIGNED_AT,
@@ -24,6 +24,7 @@ from toolkit.channel.metadata_state import State
 from toolkit.channel.publish_check import check_forward
 from toolkit.digest import sha256_bytes
 from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.release import INDEX, target_path
 from toolkit.writing import Observer, Writer, explained, unobserved
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def put_forward(
             _add_all(writer, made, change)
             if not state.published_root:
                 _add_roots(writer, keys)
-            check_forward(channel, keys, timestamp, tuple(change.files) if change else (), now)
+            check_forward(channel, keys, timestamp, _to_check(made, change), now)
             writer.replace(metadata_file(channel, "timestamp"), timestamp)
     except BaseException:
         if not _is_there(metadata_file(channel, "timestamp"), timestamp):
@@ -101,7 +102,8 @@ def _check_agree(state: State, keys: KeyRing) -> None:
         raise UserError(
             f"`keys.json` names other keys than root {state.root.signed.version}",
             where=str(keys.folder),
-            hint="a rotation was interrupted: run the same `edgesr keys rotate` again",
+            hint="run this again; if that does not help, a rotation was interrupted: "
+            "run the same `edgesr keys rotate` again",
         )
 
 
@@ -115,14 +117,15 @@ def _check_clock(state: State, now: datetime) -> None:
             hint="if the clock is right: edgesr channel refresh --all, where the root keys are",
             kind="root-expired",
         )
-    if state.timestamp is None:
-        return
+    if state.timestamp is None or not is_signed(root, "timestamp", state.timestamp):
+        return  # cameras forget the time that replaced keys signed
     before = str(state.timestamp.signed.unrecognized_fields.get(SIGNED_AT, ""))
     if before > stamp(now):  # both are written the same way
         raise EnvironmentFailure(
             f"the channel was signed at {before}, it is {stamp(now)} here",
             where=str(state.channel),
-            hint="set this machine's clock",
+            hint="set this machine's clock; if it was wrong at that time, make cameras forget it: "
+            f"edgesr keys rotate timestamp --channel {state.channel}",
             kind="clock",
         )
 
@@ -157,6 +160,12 @@ def _is_there(file: Path, content: bytes) -> bool:
         return file.read_bytes() == content
     except OSError:
         return False
+
+
+def _to_check(made: _Draft, change: Change | None) -> tuple[str, ...]:
+    """All that the changed family lists, and the index of every other one that was signed."""
+    indexes = {target_path(role, INDEX) for role in made.versions if role not in TOP_ROLES}
+    return tuple(sorted({*(change.files if change else ()), *indexes}))
 
 
 def _add_all(writer: Writer, made: _Draft, change: Change | None) -> None:
