@@ -6,10 +6,13 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from needs import needs
 
 from camera.attack import AFTER, assert_kept, assert_refused
 from camera.models import FAMILY, Model
 from camera.repository import Key, moment, text
+
+pytestmark = needs("faketime")
 
 # A camera that booted without a battery. Debian's faketime also sets the monotonic clock back, but
 # not for all waits: so it is not set back behind this machine's own.
