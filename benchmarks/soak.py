@@ -32,7 +32,7 @@ from pathlib import Path
 from int8_table import replace_section
 from soak_cameras import BUG_CODES, Camera, Pulled, cameras, damage, pulled
 from soak_link import Link
-from soak_observer import Published, Watch
+from soak_observer import Published, Watch, digest_of
 from soak_releases import Publisher, schedule
 from soak_table import Tally, Told, section
 
@@ -98,11 +98,13 @@ class Campaign:
     def _damage(self, camera: Camera, chance: random.Random) -> None:
         with self.watch.lock:
             done = damage(camera.store, chance)
-            if done is not None and done[1]:
+            if done is not None and done.hits_served:
                 self.watch.damaged.add(camera.name)
+            if done is not None and done.file is not None:
+                self.watch.spoiled[done.file] = digest_of(done.file)
         if done is not None:
             with self.lock:
-                self.tally.damages[camera.client, done[0].partition(":")[0]] += 1
+                self.tally.damages[camera.client, done.place] += 1
 
     def judge(self, camera: Camera, done: Pulled, kill: str) -> None:
         """Count a pull and look at what it left."""
@@ -183,7 +185,7 @@ def report(campaign: Campaign) -> Callable[[], None]:
             watch, pulls = campaign.watch, campaign.tally.pulls
             print(
                 f"           {sum(pulls.values())} pulls {dict(pulls)}, {watch.observations} "
-                f"observations, {len(watch.violations)} violations",
+                f"observations, {len(watch.violations)} violations {watch.violations[-3:]}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -153,8 +153,17 @@ PLACES = ("metadata", "all metadata", "part", "part", "trial", "previous")
 SERVED = ("current", "model")  # what a camera serves is gone until the next pull
 
 
-def damage(store: Path, chance: random.Random) -> tuple[str, bool] | None:
-    """Damage one thing; what, and whether what is served was hit. None: there was no such thing.
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """What the soak did to one store."""
+
+    place: str
+    file: Path | None  # None: a whole folder
+    hits_served: bool
+
+
+def damage(store: Path, chance: random.Random) -> Damage | None:
+    """Damage one thing; None where there was no such thing.
 
     The present model and its pointer are hit only where a complete previous release is there.
     """
@@ -162,13 +171,13 @@ def damage(store: Path, chance: random.Random) -> tuple[str, bool] | None:
     place = chance.choice(places)
     if place == "all metadata":
         shutil.rmtree(store / "metadata", ignore_errors=True)
-        return "all metadata removed", False
+        return Damage(place=place, file=None, hits_served=False)
     files = sorted(_files(store, place))
     if not files:
         return None
-    way = chance.choice(sorted(WAYS))
-    WAYS[way](chance.choice(files), chance)
-    return f"{place}: {way}", place in SERVED
+    file = chance.choice(files)
+    WAYS[chance.choice(sorted(WAYS))](file, chance)
+    return Damage(place=place, file=file, hits_served=place in SERVED)
 
 
 def _files(store: Path, place: str) -> Sequence[Path]:

@@ -79,33 +79,36 @@ def incomplete(folder: Path) -> str:
     if hashlib.sha256(manifest).hexdigest() != folder.name:
         return f"release.json is not of the id ({len(manifest)} bytes)"
     for file in json.loads(manifest)["files"]:
-        if file["role"] in FETCHED and _digest(folder / file["name"]) != file["sha256"]:
+        if file["role"] in FETCHED and digest_of(folder / file["name"]) != file["sha256"]:
             return f"`{file['name']}` is not what was signed"
     return ""
 
 
-def _digest(file: Path) -> str:
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file; of the error's name where it cannot be read."""
     return hashlib.sha256(_read(file)).hexdigest()
 
 
-def halves(store: Path) -> list[str]:
+def halves(store: Path, spoiled: Mapping[Path, str]) -> list[str]:
     """Files under a final name that are not what their release signed: there must be none.
 
-    Only while no client works on the store.
+    Only while no client works on the store. What the soak itself has spoiled, and nobody has
+    touched since, lies there until its release is fetched again or removed.
     """
     wrong = []
     for folder in sorted((store / "releases").glob("*")):
         manifest = folder / "release.json"
         if not manifest.exists():
             continue  # about to be removed: the manifest goes first
-        if _digest(manifest) != folder.name:
+        if digest_of(manifest) != folder.name:
             wrong.append(f"{folder.name[:12]}/release.json")
             continue
         signed = {one["name"]: one["sha256"] for one in json.loads(manifest.read_bytes())["files"]}
         for file in folder.iterdir():
             if file.suffix == ".part" or file == manifest:
                 continue
-            if signed.get(file.name) != _digest(file):
+            digest = digest_of(file)
+            if digest not in (signed.get(file.name), spoiled.get(file)):
                 wrong.append(f"{folder.name[:12]}/{file.name}")
     return wrong
 
@@ -118,6 +121,7 @@ class Watch:
     stores: Mapping[str, Path]  # camera -> store
     expected: set[str] = field(default_factory=set)  # cameras that have served a model before
     damaged: set[str] = field(default_factory=set)  # what these serve was destroyed by the soak
+    spoiled: dict[Path, str] = field(default_factory=dict)  # files with the digest of the damage
     highest: dict[str, int] = field(default_factory=dict)  # release seen per camera
     observations: int = 0
     violations: list[str] = field(default_factory=list)
@@ -152,7 +156,7 @@ class Watch:
         """Judge what lies in the release folders; only while no client works there."""
         with self.lock:
             if camera not in self.damaged:
-                for wrong in halves(self.stores[camera]):
+                for wrong in halves(self.stores[camera], self.spoiled):
                     self._note(f"{camera}: not what was signed, under a final name: {wrong}")
 
     def note(self, text: str) -> None:

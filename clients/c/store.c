@@ -261,6 +261,9 @@ bool store_heal(const struct store *store, struct standing *out, bool *lost) {
         say("release %lld is served instead", out->previous.release);
         if (!store_point(store, "current", &out->previous)) return false;
         out->current = out->previous;
+    } else if (out->current.there && store_had(store) != out->current.release) {
+        say("`current` states another release than it names: corrected");
+        if (!store_point(store, "current", &out->current)) return false;
     }
     if (out->previous.there || !had_previous) return true;
     say("`previous` names no complete release: dropped");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -55,7 +56,7 @@ def test_too_little_space_is_found_before_a_blob_is_fetched(small: Camera, serve
     outcome = small.pull()
 
     assert (outcome.code, outcome.kind) == (3, "disk-full"), outcome
-    assert server.asked(BLOB) == []
+    assert server.asked("/targets/street/2/*.model.*") == []
     _assert_stays(small)
     filler.unlink()
     assert small.heals() and small.store.release == 2
@@ -242,3 +243,29 @@ def test_a_folder_in_the_place_of_a_file(camera: Camera, update: Model, name: st
         assert camera.store.is_served()
     place.is_dir() and place.rmdir()
     assert camera.heals() and camera.store.release == 2
+
+
+# -- in one step ----------------------------------------------------------------------------------
+
+
+def test_who_has_a_small_file_open_reads_the_old_one_to_its_end(
+    camera: Camera, update: Model
+) -> None:
+    """Pointers and metadata are replaced as wholes, never written in place."""
+    names = ("current", "metadata/timestamp.json", "metadata/snapshot.json", "metadata/street.json")
+    files = [camera.store.folder / name for name in names]
+    before = [file.read_bytes() for file in files]
+    with contextlib.ExitStack() as kept:
+        readers = [kept.enter_context(file.open("rb")) for file in files]
+        assert camera.pull().outcome == "updated"
+        assert [reader.read() for reader in readers] == before
+    assert all(file.read_bytes() != old for file, old in zip(files, before, strict=True))
+
+
+def test_a_pointer_with_the_number_of_another_release_is_repaired(camera: Camera) -> None:
+    current = camera.store.folder / "current"
+    right = current.read_text()
+    current.write_text(f"7{right}")
+    outcome = camera.pull()
+    assert (outcome.code, outcome.result["release"]) == (0, 1), outcome
+    assert current.read_text() == right

@@ -47,7 +47,7 @@ def healed(
     if found.current is None and (current is not None or (store / CURRENT).exists()):
         why = "names no complete release" if (store / CURRENT).exists() else "is lost"
         say(f"`{CURRENT}` {why}{_instead(current)}")
-    if current is not None and current is not found.current:
+    if current is not None and read_pointer(store, CURRENT) != current.pointer:
         write_pointer(store, CURRENT, current)
     if found.previous is None and (store / PREVIOUS).exists():
         say(f"`{PREVIOUS}` names no complete release: dropped")

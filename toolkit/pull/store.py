@@ -75,6 +75,11 @@ class Stored:
         """The file that firmware opens."""
         return self.folder / self.release.model.name
 
+    @property
+    def pointer(self) -> Pointer:
+        """What a pointer to it says."""
+        return Pointer(release=self.release.release, id=self.id)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
