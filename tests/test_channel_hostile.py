@@ -12,6 +12,7 @@ from toolkit.channel import publish_forward
 from toolkit.channel.keys_file import signer_of
 from toolkit.channel.keys_init import init_keys
 from toolkit.channel.metadata import check_encoding, metafile
+from toolkit.channel.rotate import rotate
 from toolkit.errors import SecurityError, UserError
 
 
@@ -67,6 +68,25 @@ def test_keys_in_the_channels_folder_would_be_served(channel):
     keys = init_keys(channel / "keys", families=["street"], now=NOW)
     with pytest.raises(UserError, match="would be served"):
         publish(channel, keys)
+
+
+def test_a_channel_whose_timestamp_was_taken_away_does_not_start_over(channel, keys):
+    publish(channel, keys)
+    publish(channel, keys, 2)
+    (channel / "metadata/timestamp.json").unlink()
+    before = tree(channel)
+    with pytest.raises(SecurityError, match=r"`timestamp\.json` is gone") as caught:
+        publish(channel, keys, 3)
+    assert caught.value.kind == "tampered" and tree(channel) == before
+
+
+def test_a_family_is_not_signed_again_for_an_index_that_somebody_changed(channel, keys):
+    publish(channel, keys)
+    changed_byte(next((channel / "targets/street").glob("*.index.json")))
+    before = tree(channel)
+    with pytest.raises(SecurityError) as caught:
+        rotate(keys, ["street"], channel=channel, now=NOW)
+    assert caught.value.kind == "tampered" and tree(channel) == before
 
 
 def resigned(file, ring, role, change):

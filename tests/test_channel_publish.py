@@ -13,6 +13,7 @@ from channel_parts import NOW, camera, draft, publish, tree
 from toolkit.channel.draft import DraftFile
 from toolkit.channel.keys_init import init_keys
 from toolkit.channel.publish import LIVE_MOST, alive, publish_draft
+from toolkit.channel.rotate import rotate
 from toolkit.errors import EnvironmentFailure, SecurityError, UserError
 from toolkit.release import Entry, Index, Rollout
 
@@ -126,11 +127,11 @@ def test_versions_of_a_killed_publish_are_left_out(channel, keys):
     assert camera(channel, keys).newest().release == 2
 
 
-def entry(number, share, word="street"):
+def entry(number, share, word="street", firmware=0):
     return Entry(
         release=number,
         compatible=word,
-        min_firmware=0,
+        min_firmware=firmware,
         rollout=Rollout(basis_points=share, salt="0" * 16),
         manifest=f"street/{number}/release.json",
     )
@@ -159,6 +160,13 @@ def test_each_kind_of_camera_keeps_its_own():
     entries = [entry(1, 10_000, "old"), *(entry(n, 10_000, "new") for n in range(2, 6))]
     index = alive(Index(family="street", releases=tuple(reversed(entries))))
     assert [one.release for one in index.releases] == [5, 4, 1]
+
+
+def test_a_release_that_asks_for_newer_firmware_does_not_end_those_that_do_not():
+    firmware = [0, 0, 0, 7, 7, 7]
+    entries = [entry(n, 10_000, firmware=one) for n, one in enumerate(firmware, start=1)]
+    index = alive(Index(family="street", releases=tuple(reversed(entries))))
+    assert [one.release for one in index.releases] == [6, 5, 4, 3, 2]
 
 
 def test_two_families_have_keys_and_files_of_their_own(channel, tmp_path):
@@ -205,9 +213,21 @@ def test_a_clock_that_went_back_signs_nothing(channel, keys):
         publish(channel, keys, 2, now=NOW - timedelta(seconds=1))
     assert str(caught.value) == (
         "error[clock]: the channel was signed at 2026-11-21T18:00:00Z, "
-        f"it is 2026-11-21T17:59:59Z here\n  --> {channel}\n\nhint: set this machine's clock"
+        f"it is 2026-11-21T17:59:59Z here\n  --> {channel}\n\n"
+        "hint: set this machine's clock; if it was wrong at that time, make cameras forget it: "
+        f"edgesr keys rotate timestamp --channel {channel}"
     )
     assert tree(channel) == before
+
+
+def test_the_way_back_from_a_clock_that_was_ahead(channel, keys):
+    publish(channel, keys)
+    publish(channel, keys, 2, now=NOW + timedelta(days=200))
+    kept = camera(channel, keys)
+    kept.newest(now=NOW + timedelta(days=200))
+    rotated = rotate(keys, ["timestamp"], channel=channel, now=NOW)
+    assert publish(channel, rotated, 3).release == 3
+    assert kept.newest().release == 3
 
 
 @pytest.mark.parametrize("earlier", [0, 1], ids=["first", "second"])

@@ -113,6 +113,15 @@ def test_killed_between_two_keys_it_goes_on(folder, monkeypatch, quick):
     assert before.items() <= tree(folder).items()
 
 
+def test_an_open_key_that_a_killed_run_left_is_not_taken_for_an_encrypted_one(folder, quick):
+    init_keys(folder, now=NOW)
+    (folder / "keys.json").unlink()
+    (folder / "root.json").unlink()
+    (folder / "1.root.json").unlink()
+    with pytest.raises(UserError, match=r"it is not encrypted: `root-1\.key`"):
+        init_keys(folder, passphrase=WORDS, now=NOW)
+
+
 @pytest.mark.parametrize(
     "numbers, found",
     [

@@ -15,8 +15,10 @@ from toolkit.channel.folder import metadata_file
 from toolkit.channel.keys import open_keys
 from toolkit.channel.keys_file import signer_of
 from toolkit.channel.keys_init import init_keys
+from toolkit.channel.metadata_state import read_state
 from toolkit.channel.publish import publish_draft
 from toolkit.channel.publish_refresh import refresh
+from toolkit.channel.rollout import roll_back, set_share
 from toolkit.channel.rotate import rotate
 from toolkit.errors import EnvironmentFailure, UserError
 
@@ -267,6 +269,22 @@ def test_a_publish_between_the_halves_of_a_rotation_says_so(channel, keys, monke
     with pytest.raises(UserError, match="names other keys than root 1"):
         publish_draft(channel, draft(2), keys=open_keys(keys.folder), now=NOW)
     assert tree(channel) == before
+
+
+@pytest.mark.parametrize("write", ["publish", "rollout", "rollback", "refresh"])
+def test_who_waited_for_a_rotation_does_not_put_the_old_key_back(channel, keys, write):
+    publish_draft(channel, draft(2), keys=keys, now=NOW)
+    before = open_keys(keys.folder)  # and then it waits for the lock that the rotation holds
+    after = rotate(keys, ["street"], channel=channel, now=NOW)
+    writes = {
+        "publish": lambda: publish_draft(channel, draft(3), keys=before, now=NOW),
+        "rollout": lambda: set_share(channel, 0, keys=before, now=NOW),
+        "rollback": lambda: roll_back(channel, keys=before, now=NOW),
+        "refresh": lambda: refresh(channel, keys=before, now=NOW),
+    }
+    writes[write]()
+    delegations = read_state(channel, after).targets.signed.delegations
+    assert delegations.roles["street"].keyids == [after.keys["street-2"].keyid]
 
 
 def test_a_keys_folder_that_missed_a_rotation(channel, keys, tmp_path):

@@ -186,6 +186,12 @@ def save(ring: KeyRing) -> None:
     Writer(ring.folder).replace(ring.folder / KEYS, text.encode("ascii"))
 
 
+def reopened(ring: KeyRing) -> KeyRing:
+    """The folder as it is now: who waited for a lock may hold keys that were replaced meanwhile."""
+    now = open_keys(ring.folder, secret=ring.secret, elsewhere=ring.elsewhere)
+    return replace(now, opened=ring.opened, known=ring.known)
+
+
 def with_role(ring: KeyRing, name: str, role: RoleEntry) -> KeyRing:
     """The same ring, where this role is signed so."""
     return replace(ring, roles={**ring.roles, name: role})

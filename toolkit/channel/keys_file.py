@@ -36,7 +36,7 @@ def make_key(
     """
     file = folder / f"{name}.key"
     if os.path.lexists(file):
-        key = _load(file, name, [passphrase or ""], _no_other)
+        key = _left(file, name, passphrase)
     else:
         key = _generate(algorithm)
         pem = _pem(key, passphrase)
@@ -45,6 +45,26 @@ def make_key(
     return KeyEntry(
         keyid=public.keyid, uri=f"{FILE}{file.name}", public=public.to_dict(), created=stamp(now)
     )
+
+
+def _left(file: Path, name: str, passphrase: str | None) -> Any:
+    """The key in a file without an entry, encrypted where a passphrase was asked for."""
+    if passphrase is not None and not _is_encrypted(file):
+        raise UserError(
+            f"a key file is there already, and it is not encrypted: `{file.name}`",
+            where=str(file),
+            hint="remove it if no `keys.json` names it, or choose another folder",
+            kind="passphrase",
+        )
+    return _load(file, name, [passphrase or ""], _no_other)
+
+
+def _is_encrypted(file: Path) -> bool:
+    try:
+        _opened(_read_private(file), None)
+    except (TypeError, ValueError):  # ValueError: damaged, which its reader says
+        return True
+    return False
 
 
 def _generate(algorithm: str) -> Any:

@@ -6,13 +6,14 @@ publish would sign what they put there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.channel.folder import METADATA, blob_file, metadata_file
-from toolkit.channel.keys import KeyRing
+from toolkit.channel.keys import KeyRing, reopened
 from toolkit.channel.keys_root import newest_root, read_root, root_files
 from toolkit.channel.metadata import is_signed
 from toolkit.errors import SecurityError, UserError
@@ -29,6 +30,7 @@ from toolkit.release import (
     read_release,
     target_path,
 )
+from toolkit.writing import Say, locked
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
@@ -79,6 +81,14 @@ class State:
         return content
 
 
+@contextmanager
+def held(channel: Path, keys: KeyRing, say: Say) -> Iterator[tuple[KeyRing, State]]:
+    """Hold a channel against other publishers; the keys and the state as they are from then on."""
+    with locked(channel, say):
+        ring = reopened(keys)
+        yield ring, read_state(channel, ring)
+
+
 def read_state(channel: Path, ring: KeyRing) -> State:
     """The channel as it is, checked from the roots of the keys folder downwards.
 
@@ -99,11 +109,23 @@ def read_state(channel: Path, ring: KeyRing) -> State:
     published = _published_root(channel, ring)
     state = State(channel=channel, root=root, published_root=published)
     if not metadata_file(channel, "timestamp").exists():
+        _check_first(channel)
         return state
     roots = [root]
     if 0 < published < root.signed.version:
         roots.append(read_root(ring.folder / f"{published}.root.json"))
     return descend(state, roots)
+
+
+def _check_first(channel: Path) -> None:
+    """Without `timestamp.json` nothing was published yet, or somebody took it away.
+
+    One killed first publish leaves version 1 of the rest; a history that starts over would be a
+    rollback to every camera.
+    """
+    later = metadata_file(channel, "snapshot", 2)
+    if later.exists():
+        raise _tampered("`timestamp.json` is gone, of later publishes there are files", later)
 
 
 def read_published(channel: Path) -> State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from toolkit.channel.draft import Draft, DraftFile
 from toolkit.channel.folder import TARGETS
 from toolkit.channel.keys import KeyRing, stamp
 from toolkit.channel.metadata import target_file
-from toolkit.channel.metadata_state import State, read_state
+from toolkit.channel.metadata_state import State, held
 from toolkit.channel.publish_forward import Blob, Change, put_forward
 from toolkit.digest import sha256_bytes, sha256_file
 from toolkit.errors import UserError
@@ -33,7 +33,7 @@ from toolkit.release import (
     read_release,
     target_path,
 )
-from toolkit.writing import Observer, Say, locked, make_folder, quiet, unobserved
+from toolkit.writing import Observer, Say, make_folder, quiet, unobserved
 
 LIVE_MOST = 8  # living releases for one kind of camera: the index and its metadata stay small
 
@@ -73,8 +73,7 @@ def publish_draft(
     family = draft.compatible if family is None else family
     _check_family(family)
     make_folder(channel)
-    with locked(channel, say):
-        state = read_state(channel, keys)
+    with held(channel, keys, say) as (ring, state):
         index = state.index(family)
         release = _release(draft, family, next_number(channel, index, family), now)
         same = _same(state, index, release)
@@ -83,7 +82,7 @@ def publish_draft(
         blobs = _blobs(release, draft)
         share = ALL_BASIS_POINTS if basis_points is None else basis_points
         return add_release(
-            state, keys, release, blobs, share, others=index.releases, now=now, on_file=on_file
+            state, ring, release, blobs, share, others=index.releases, now=now, on_file=on_file
         )
 
 
@@ -143,18 +142,25 @@ def index_change(state: State, index: Index, blobs: list[Blob]) -> Change:
 
 def alive(index: Index) -> Index:
     """The releases that stay, for each kind of camera: the newest that is for all, everything
-    newer, and one before it; the newest `LIVE_MOST`, of which the one for all is always one."""
+    newer, and one before it; the newest `LIVE_MOST`, of which the one for all is always one.
+
+    One that asks for a newer firmware than an older one is not for all: without the older one, a
+    new camera of that firmware would find nothing.
+    """
     kept: list[Entry] = []
     for word in {one.compatible for one in index.releases}:
         own = [one for one in index.releases if one.compatible == word]
-        full = next(
-            (n for n, one in enumerate(own) if one.rollout.basis_points == ALL_BASIS_POINTS), None
-        )
+        full = next((n for n, one in enumerate(own) if _is_for_all(one, own[n:])), None)
         if full is None:
             kept += own[:LIVE_MOST]
         else:
             kept += [*own[: min(full, LIVE_MOST - 2)], *own[full : full + 2]]
     return replace(index, releases=tuple(sorted(kept, key=lambda one: one.release, reverse=True)))
+
+
+def _is_for_all(entry: Entry, older: Sequence[Entry]) -> bool:
+    least = min(one.min_firmware for one in (entry, *older))
+    return entry.rollout.basis_points == ALL_BASIS_POINTS and entry.min_firmware == least
 
 
 def next_number(channel: Path, index: Index, family: str) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from toolkit.channel.keys import KeyRing
 from toolkit.channel.keys_root import write_root
 from toolkit.channel.metadata import lacking, life_days
-from toolkit.channel.metadata_state import State, check_published, read_state
+from toolkit.channel.metadata_state import State, check_published, held, read_state
 from toolkit.channel.publish_forward import put_forward
 from toolkit.writing import Observer, Say, locked, quiet, unobserved
 
@@ -31,20 +31,19 @@ def refresh(
     """
     now = now or datetime.now(UTC)
     check_published(channel)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         if everything:
-            held.enter_context(locked(keys.folder, say))  # first, as a rotation does
-        held.enter_context(locked(channel, say))
-        state = read_state(channel, keys)
+            stack.enter_context(locked(keys.folder, say))  # first, as a rotation does
+        ring, state = stack.enter_context(held(channel, keys, say))
         renew = {role for role in ("snapshot",) if _is_old(state, role, now)}
         if everything:
             for role in ("root", "targets", *sorted(state.families)):
-                if _is_old(state, role, now) and _can_sign(keys, role, say):
+                if _is_old(state, role, now) and _can_sign(ring, role, say):
                     renew.add(role)
         if "root" in renew:
-            write_root(keys, now)
-            state = read_state(channel, keys)
-        signed = put_forward(state, keys, None, now=now, renew=frozenset(renew), on_file=on_file)
+            write_root(ring, now)
+            state = read_state(channel, ring)
+        signed = put_forward(state, ring, None, now=now, renew=frozenset(renew), on_file=on_file)
     return tuple(sorted({*signed, *(renew & {"root"})}))
 
 

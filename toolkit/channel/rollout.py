@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolkit.channel.folder import blob_file
 from toolkit.channel.keys import KeyRing, stamp
-from toolkit.channel.metadata_state import State, check_published, family_of, read_state, recorded
+from toolkit.channel.metadata_state import State, check_published, family_of, held, recorded
 from toolkit.channel.publish import (
     Published,
     add_release,
@@ -22,7 +22,7 @@ from toolkit.channel.publish_forward import Blob, put_forward
 from toolkit.errors import UserError
 from toolkit.plugins import did_you_mean
 from toolkit.release import ALL_BASIS_POINTS, Entry, Index, target_path
-from toolkit.writing import Observer, Say, locked, quiet, unobserved
+from toolkit.writing import Observer, Say, quiet, unobserved
 
 SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?%")
 
@@ -58,8 +58,7 @@ def set_share(
     """
     now = now or datetime.now(UTC)
     check_published(channel)
-    with locked(channel, say):
-        state = read_state(channel, keys)
+    with held(channel, keys, say) as (ring, state):
         name = family_of(state, family)
         index = state.index(name)
         entry = _entry(index, release)
@@ -70,7 +69,7 @@ def set_share(
                 replace(one, rollout=share) if one == entry else one for one in index.releases
             ]
             after = alive(replace(index, releases=tuple(entries)))
-            put_forward(state, keys, index_change(state, after, []), now=now, on_file=on_file)
+            put_forward(state, ring, index_change(state, after, []), now=now, on_file=on_file)
         return published(state, name, entry, basis_points=basis_points, changed=changed)
 
 
@@ -109,8 +108,7 @@ def roll_back(
     """
     now = now or datetime.now(UTC)
     check_published(channel)
-    with locked(channel, say):
-        state = read_state(channel, keys)
+    with held(channel, keys, say) as (ring, state):
         name = family_of(state, family)
         index = state.index(name)
         number = to if to is not None else _before(state, index)
@@ -132,7 +130,7 @@ def roll_back(
         others = tuple(_stopped(one, number, old.compatible) for one in index.releases)
         say(f"release {new} has the files of release {number}; no camera takes one between them")
         return add_release(
-            state, keys, release, blobs, ALL_BASIS_POINTS, others=others, now=now, on_file=on_file
+            state, ring, release, blobs, ALL_BASIS_POINTS, others=others, now=now, on_file=on_file
         )
 
 

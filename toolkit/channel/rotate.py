@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from toolkit.channel.keys import TOP_ROLES, KeyEntry, KeyRing, open_keys, save, stamp, with_role
+from toolkit.channel.keys import TOP_ROLES, KeyEntry, KeyRing, reopened, save, stamp, with_role
 from toolkit.channel.keys_file import make_key
 from toolkit.channel.keys_root import agrees, newest_root, write_root
 from toolkit.channel.metadata import lacking
@@ -49,7 +49,7 @@ def rotate(
     if channel is not None:
         check_published(channel)
     with locked(keys.folder, say), explained(keys.folder):
-        ring = _reopened(keys)
+        ring = reopened(keys)
         ring.known.extend([passphrase] if passphrase else [])  # perhaps it opens the old keys too
         _check(ring, roles, only)
         _check_signers(ring, roles, with_channel=channel is not None)
@@ -67,12 +67,6 @@ def rotate(
         ring = _retired(ring, roles, now)
         save(ring)
     return ring
-
-
-def _reopened(keys: KeyRing) -> KeyRing:
-    """The folder as it is now that nobody else writes to it."""
-    ring = open_keys(keys.folder, secret=keys.secret, elsewhere=keys.elsewhere)
-    return replace(ring, opened=keys.opened, known=keys.known)
 
 
 def _check(ring: KeyRing, roles: Sequence[str], only: str | None) -> None:
