@@ -29,7 +29,8 @@ system:
 	apt-get install --quiet=2 --yes --no-install-recommends \
 	  openssh-server chromium chromium-driver qemu-user-static debootstrap busybox mksh toybox \
 	  nginx-light clang libclang-rt-14-dev libcurl4-openssl-dev libssl-dev libjansson-dev faketime \
-	  dosfstools fusefat mtools rauc swupdate mender-artifact skopeo umoci squashfs-tools cpio softhsm2
+	  dosfstools fusefat mtools rauc swupdate mender-artifact skopeo umoci squashfs-tools cpio softhsm2 \
+	  time curl
 
 install: .venv/.installed
 
