@@ -90,8 +90,8 @@ bool file_write(int folder, const char *name, const void *data, size_t length, c
     }
     if ((size_t)snprintf(part, sizeof part, "%s.part", name) >= sizeof part)
         return fail(MALFORMED, "the name `%.80s` is too long", name);
-    int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
-    int file = openat(folder, part, flags, 0644);
+    unlinkat(folder, part, 0); /* of a run that was killed, or a link that somebody put there */
+    int file = openat(folder, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (file < 0) return fail_errno(errno, "write", part);
     bool written = write_all(file, data, length) && fsync(file) == 0;
     int reason = errno;
@@ -152,6 +152,8 @@ int file_append(int folder, const char *name, off_t *size) {
     struct stat facts;
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     int file = openat(folder, name, flags, 0644);
+    if (file < 0 && errno == ELOOP && unlinkat(folder, name, 0) == 0) /* a link: not ours */
+        file = openat(folder, name, flags, 0644);
     if (file < 0) return -1;
     if (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode)) {
         close(file);
