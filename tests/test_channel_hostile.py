@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
-from channel_parts import NOW, publish, tree
+from channel_parts import NOW, camera, publish, tree
 from tuf.api.metadata import Metadata
 
 from toolkit.channel import publish_forward
 from toolkit.channel.keys_file import signer_of
 from toolkit.channel.keys_init import init_keys
 from toolkit.channel.metadata import check_encoding, metafile
+from toolkit.channel.publish_refresh import refresh
+from toolkit.channel.rollout import roll_back
 from toolkit.channel.rotate import rotate
+from toolkit.channel.status import status_of
 from toolkit.errors import SecurityError, UserError
 
 
@@ -78,6 +82,51 @@ def test_a_channel_whose_timestamp_was_taken_away_does_not_start_over(channel, k
     with pytest.raises(SecurityError, match=r"`timestamp\.json` is gone") as caught:
         publish(channel, keys, 3)
     assert caught.value.kind == "tampered" and tree(channel) == before
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda channel, keys: publish(channel, keys, 3),
+        lambda channel, keys: refresh(channel, keys=keys, now=NOW),
+        status_of,
+    ],
+    ids=["publish", "refresh", "status"],
+)
+def test_an_older_state_that_somebody_put_back_is_not_signed_again(channel, keys, read):
+    """Else a release that was taken back would be offered again, with fresh signatures."""
+    publish(channel, keys, 1)
+    publish(channel, keys, 2)
+    older = (channel / "metadata/timestamp.json").read_bytes()
+    roll_back(channel, keys=keys, now=NOW)
+    (channel / "metadata/timestamp.json").write_bytes(older)
+    before = tree(channel)
+    with pytest.raises(SecurityError, match=r"was set back: .* version 2, 3 was signed") as caught:
+        read(channel, keys)
+    assert caught.value.kind == "rollback" and tree(channel) == before
+
+
+def test_the_way_on_with_an_old_copy_of_a_channel(channel, keys, tmp_path):
+    publish(channel, keys, 1)
+    shutil.copytree(channel, tmp_path / "copy")
+    publish(channel, keys, 2)
+    taken = camera(channel, keys)
+    taken.newest()
+    shutil.rmtree(channel)
+    shutil.copytree(tmp_path / "copy", channel)
+    with pytest.raises(SecurityError) as caught:
+        publish(channel, keys, 3)
+    (memory,) = (keys.folder / "signed").iterdir()
+    assert str(memory) in caught.value.hint
+    memory.unlink()
+    publish(channel, rotate(keys, ["timestamp", "snapshot"], channel=channel, now=NOW), 3)
+    assert taken.newest().files == camera(channel, keys).newest().files
+
+
+def test_keys_on_a_read_only_disk_sign_and_remember_nothing(channel, keys):
+    (keys.folder / "signed").write_text("no folder")
+    publish(channel, keys, 1)
+    assert publish(channel, keys, 2).release == 2
 
 
 def test_a_family_is_not_signed_again_for_an_index_that_somebody_changed(channel, keys):

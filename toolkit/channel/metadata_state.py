@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.channel.folder import METADATA, blob_file, metadata_file
+from toolkit.channel.forward_only import check_newest
 from toolkit.channel.keys import KeyRing, reopened
 from toolkit.channel.keys_root import newest_root, read_root, root_files
 from toolkit.channel.metadata import is_signed
@@ -94,7 +95,7 @@ def read_state(channel: Path, ring: KeyRing) -> State:
 
     Expiry is not looked at: the next publish renews. Raises UserError where the keys folder has no
     root, is older than the channel, or would be served with it; SecurityError `tampered` where the
-    channel is not what these keys signed.
+    channel is not what these keys signed, `rollback` where they have signed a newer state.
     """
     if channel.resolve() in (ring.folder.resolve(), *ring.folder.resolve().parents):
         raise UserError(
@@ -114,7 +115,10 @@ def read_state(channel: Path, ring: KeyRing) -> State:
     roots = [root]
     if 0 < published < root.signed.version:
         roots.append(read_root(ring.folder / f"{published}.root.json"))
-    return descend(state, roots)
+    state = descend(state, roots)
+    assert state.timestamp is not None
+    check_newest(ring, channel, state.timestamp.signed.version)
+    return state
 
 
 def _check_first(channel: Path) -> None:

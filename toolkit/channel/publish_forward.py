@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.channel.folder import blob_file, free_version, metadata_file
-from toolkit.channel.keys import TOP_ROLES, KeyRing, stamp
+from toolkit.channel.forward_only import check_clock, remember
+from toolkit.channel.keys import TOP_ROLES, KeyRing
 from toolkit.channel.keys_root import agrees, root_files
 from toolkit.channel.metadata import (
-    SIGNED_AT,
     expiry,
     is_signed,
     metafile,
@@ -23,7 +23,7 @@ from toolkit.channel.metadata import (
 from toolkit.channel.metadata_state import State
 from toolkit.channel.publish_check import check_forward
 from toolkit.digest import sha256_bytes
-from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.errors import UserError
 from toolkit.release import INDEX, target_path
 from toolkit.writing import Observer, Writer, explained, unobserved
 
@@ -76,8 +76,8 @@ def put_forward(
     `key-missing`, or for the disk; SecurityError `tampered`; UserError after half a rotation.
     """
     _check_agree(state, keys)
-    _check_clock(state, now)
     channel = state.channel
+    check_clock(channel, state.root.signed, state.timestamp, now)
     made = _signed(state, keys, change, renew | outdated(state, keys) | _expired(state, now), now)
     timestamp = made.contents["timestamp"]
     writer = Writer(channel, on_file)
@@ -94,6 +94,7 @@ def put_forward(
         raise
     with explained(channel):
         _add_roots(writer, keys)
+    remember(keys, channel, made.versions["timestamp"])
     return tuple(sorted(made.versions))
 
 
@@ -104,29 +105,6 @@ def _check_agree(state: State, keys: KeyRing) -> None:
             where=str(keys.folder),
             hint="run this again; if that does not help, a rotation was interrupted: "
             "run the same `edgesr keys rotate` again",
-        )
-
-
-def _check_clock(state: State, now: datetime) -> None:
-    """Cameras take the time of signing for the least time it can be: a wrong one would stay."""
-    root = state.root.signed
-    if root.is_expired(now):
-        raise EnvironmentFailure(
-            f"root {root.version} expired at {stamp(root.expires)}, it is {stamp(now)} here",
-            where=str(state.channel),
-            hint="if the clock is right: edgesr channel refresh --all, where the root keys are",
-            kind="root-expired",
-        )
-    if state.timestamp is None or not is_signed(root, "timestamp", state.timestamp):
-        return  # cameras forget the time that replaced keys signed
-    before = str(state.timestamp.signed.unrecognized_fields.get(SIGNED_AT, ""))
-    if before > stamp(now):  # both are written the same way
-        raise EnvironmentFailure(
-            f"the channel was signed at {before}, it is {stamp(now)} here",
-            where=str(state.channel),
-            hint="set this machine's clock; if it was wrong at that time, make cameras forget it: "
-            f"edgesr keys rotate timestamp --channel {state.channel}",
-            kind="clock",
         )
 
 
