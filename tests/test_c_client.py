@@ -16,6 +16,8 @@ from camera.repository import Forge
 from camera.server import Server
 from needs import needs
 
+from toolkit.release import file_bytes
+
 pytestmark = needs("c-client")
 TARGETS_MOST_BYTES = 256 << 10  # limits.h
 SAYS_ALL = "#!/bin/sh\n"
@@ -285,12 +287,18 @@ def test_the_models_path_is_all_that_stands_on_stdout(camera):
 
 
 def test_names_from_the_network_cannot_steer_a_terminal(camera, forge):
+    """A key that is stolen must not become a hand on the terminal of whoever reads the log."""
     (role,) = forge.signed["targets"]["delegations"]["roles"]
-    role["name"] = "\x7fgone"  # the one control character that JSON does not escape
-    forge.renew("targets", "snapshot", "timestamp")
+    role["name"] = "\x1b[2Jgone"
+    forge.renew("targets")
+    envelope = forge.envelope("targets")
+    canonical = file_bytes(envelope["signed"]).replace(b"\\u001b", b"\x1b")  # as TUF signs it
+    envelope["signatures"] = [key.signature(canonical) for key in forge.keys["targets"]]
+    forge.put_raw("targets", file_bytes(envelope))
+    forge.renew("snapshot", "timestamp")
     outcome = camera.pull()
-    assert outcome.kind == "malformed" and "`?gone`" in outcome.stderr
-    assert "\x7f" not in outcome.stderr
+    assert outcome.kind == "malformed" and "`?[2Jgone`" in outcome.stderr
+    assert "\x1b" not in outcome.stderr
 
 
 def test_help_fits_a_screen_and_ends_with_an_example(camera):
