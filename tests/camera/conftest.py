@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from needs import needs
 
+from camera.broken_link import BYTES
 from camera.cameras import PYTHON, Camera, Client, c_client
+from camera.models import Model, blobs
 from camera.repository import Forge
 from camera.server import Server
 
@@ -61,3 +63,11 @@ def camera(first_camera: Camera, server: Server, tmp_path: Path) -> Camera:
 def new_camera(client: Client, forge: Forge, server: Server, tmp_path: Path) -> Camera:
     """A camera that has nothing yet and asks that server."""
     return Camera.made(client, tmp_path / "new-camera", server.url, forge.root)
+
+
+@pytest.fixture
+def update(forge: Forge) -> Model:
+    """Release 2 in that channel, with a blob that is long enough to be cut."""
+    model = Model(2, files=blobs(2, size=BYTES))
+    forge.publish(model)
+    return model

@@ -14,25 +14,16 @@ from pathlib import Path
 import pytest
 from needs import needs
 
+from camera.broken_link import BLOB, BYTES, HALF
 from camera.cameras import Camera, outcome_of
-from camera.models import Model, blobs
+from camera.models import Model
 from camera.mounts import fat, fill, remount, tmpfs
 from camera.repository import Forge
 from camera.running import wait_until
 from camera.server import Act, Server
 
-BYTES = 70_001  # of the blob of release 2
-HALF = BYTES // 2
-BLOB = "*.model.bin"
 PAGE_BYTES = 4096  # what tmpfs gives out
 LAST = 90  # inodes that are more than enough
-
-
-@pytest.fixture
-def update(forge: Forge) -> Model:
-    model = Model(2, files=blobs(2, size=BYTES))
-    forge.publish(model)
-    return model
 
 
 @pytest.fixture
