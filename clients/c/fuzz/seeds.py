@@ -33,7 +33,7 @@ def workflows(metadata: Path, family: str) -> list[bytes]:
     nothing = [b"", b"", b""]
     return [
         PART.join([first, *nothing, b"", *top, below]),
-        PART.join([first, *top, b"", *top, below]),
+        PART.join([first, *top, b"", top[0], below]),  # only what changed is asked for
         PART.join([chain[0], *nothing, *chain[1:], b"", *top, below]),
     ]
 
