@@ -14,7 +14,7 @@ from toolkit.channel.draft import DraftFile
 from toolkit.channel.keys_init import init_keys
 from toolkit.channel.publish import LIVE_MOST, alive, publish_draft
 from toolkit.channel.rotate import rotate
-from toolkit.errors import EnvironmentFailure, SecurityError, UserError
+from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.release import Entry, Index, Rollout
 
 
@@ -201,7 +201,7 @@ def test_a_name_that_no_family_can_have(channel, keys, family):
 
 def test_what_no_client_would_take_is_not_published(channel, keys):
     file = DraftFile(name="a.part", role="model", content=b"x")
-    with pytest.raises(SecurityError, match="is ours"):
+    with pytest.raises(UserError, match=r"no camera would take this release: .* is ours"):
         publish_draft(channel, draft(files=(file,)), keys=keys, now=NOW)
     assert tree(channel) == {}
 

@@ -134,6 +134,24 @@ def test_several_roles_are_one_new_root(channel, keys, camera):
     assert camera.newest().release == 1
 
 
+def test_a_channel_far_away_is_served_to_who_has_not_seen_the_new_root(channel, keys, camera):
+    """A cache may go on saying that 2.root.json is missing."""
+    ring = rotate(keys, ["timestamp", "snapshot", "targets"], now=NOW)
+    refresh(channel, keys=ring, now=NOW)
+    newer = (channel / "metadata/2.root.json").read_bytes()
+    (channel / "metadata/2.root.json").unlink()
+    assert camera.newest().release == 1
+    (channel / "metadata/2.root.json").write_bytes(newer)
+    assert camera.newest().release == 1
+
+
+def test_a_replaced_key_that_cannot_sign_holds_nothing_up(channel, keys, camera):
+    ring = rotate(keys, ["timestamp"], now=NOW)
+    (keys.folder / "timestamp-1.key").write_bytes(b"no key")
+    refresh(channel, keys=open_keys(ring.folder), now=NOW)
+    assert camera.newest().release == 1
+
+
 def test_a_channel_far_away_is_brought_along_by_refresh(channel, keys, camera):
     before = tree(channel)
     ring = rotate(keys, ["timestamp", "snapshot", "targets", "street"], now=NOW)

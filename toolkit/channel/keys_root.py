@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.channel.keys import KeyRing
+from toolkit.channel.keys import TOP_ROLES, KeyRing, with_role
+from toolkit.channel.keys_file import signer_of
 from toolkit.channel.metadata import root_of, signed_bytes
 from toolkit.digest import sha256_bytes
-from toolkit.errors import EnvironmentFailure, SecurityError, UserError
+from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError, UserError
 from toolkit.writing import Writer
 
 if TYPE_CHECKING:
@@ -73,6 +75,24 @@ def agrees(ring: KeyRing, root: Root) -> bool:
     """Whether this root lists what `keys.json` lists for TUF's four roles."""
     wanted = root_of(ring, root.version, root.expires)
     return wanted.roles == root.roles and wanted.keys == root.keys
+
+
+def with_keys_of(ring: KeyRing, root: Root) -> KeyRing:
+    """The ring, where the other keys that this root lists sign as well, if they can here."""
+    for role in set(TOP_ROLES) - {"root"}:
+        entry = ring.role(role)
+        known = {*entry.keys, *entry.leaving}
+        listed = [name for name, key in ring.keys.items() if key.keyid in root.roles[role].keyids]
+        more = [name for name in listed if name not in known and _signs(ring, name)]
+        ring = with_role(ring, role, replace(entry, leaving=(*entry.leaving, *more)))
+    return ring
+
+
+def _signs(ring: KeyRing, name: str) -> bool:
+    try:
+        return signer_of(ring, name) is not None
+    except ToolkitError:  # another passphrase, an HSM that is gone: it was replaced
+        return False
 
 
 def write_root(ring: KeyRing, now: datetime) -> Metadata[Root]:

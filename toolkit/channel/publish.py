@@ -15,7 +15,7 @@ from toolkit.channel.metadata import target_file
 from toolkit.channel.metadata_state import State, held
 from toolkit.channel.publish_forward import Blob, Change, put_forward
 from toolkit.digest import sha256_bytes, sha256_file
-from toolkit.errors import UserError
+from toolkit.errors import SecurityError, UserError
 from toolkit.release import (
     ALL_BASIS_POINTS,
     FAMILY,
@@ -108,7 +108,7 @@ def add_release(
         rollout=Rollout(basis_points=basis_points, salt=identity[:16]),
         manifest=target_path(family, release.release, MANIFEST),
     )
-    read_release(release.as_json(), entry, family)  # what no client would take is not published
+    _check_readable(release, entry)
     blobs = [*blobs, _blob(entry.manifest, manifest)]
     index = alive(Index(family=family, releases=(entry, *others)))
     put_forward(state, keys, index_change(state, index, blobs), now=now, on_file=on_file)
@@ -120,6 +120,17 @@ def add_release(
         basis_points=basis_points,
         changed=True,
     )
+
+
+def _check_readable(release: Release, entry: Entry) -> None:
+    """What no client would take is not published: too large a file or number, a name of ours."""
+    try:
+        read_release(release.as_json(), entry, release.family)
+    except SecurityError as error:
+        raise UserError(
+            f"no camera would take this release: {error.problem}",
+            hint="its limits are in toolkit/release.py; nothing was written",
+        ) from error
 
 
 def index_change(state: State, index: Index, blobs: list[Blob]) -> Change:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.channel.folder import blob_file, free_version, metadata_file
 from toolkit.channel.forward_only import check_clock, remember
 from toolkit.channel.keys import TOP_ROLES, KeyRing
-from toolkit.channel.keys_root import agrees, root_files
+from toolkit.channel.keys_root import agrees, read_root, root_files, with_keys_of
 from toolkit.channel.metadata import (
     expiry,
     is_signed,
@@ -78,7 +78,8 @@ def put_forward(
     _check_agree(state, keys)
     channel = state.channel
     check_clock(channel, state.root.signed, state.timestamp, now)
-    made = _signed(state, keys, change, renew | outdated(state, keys) | _expired(state, now), now)
+    renew = renew | outdated(state, keys) | _expired(state, now)
+    made = _signed(state, _with_published(state, keys), change, renew, now)
     timestamp = made.contents["timestamp"]
     writer = Writer(channel, on_file)
     try:
@@ -106,6 +107,14 @@ def _check_agree(state: State, keys: KeyRing) -> None:
             hint="run this again; if that does not help, a rotation was interrupted: "
             "run the same `edgesr keys rotate` again",
         )
+
+
+def _with_published(state: State, keys: KeyRing) -> KeyRing:
+    """Until a newer root is in the channel, and in every cache, cameras verify by the one there."""
+    if not 0 < state.published_root < state.root.signed.version:
+        return keys
+    file = metadata_file(state.channel, "root", state.published_root)
+    return with_keys_of(keys, read_root(file).signed)
 
 
 def _expired(state: State, now: datetime) -> frozenset[str]:

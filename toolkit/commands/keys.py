@@ -162,7 +162,10 @@ def _next(ring: KeyRing, arguments: argparse.Namespace) -> Iterator[str]:
         yield "  and the yearly renewal of root need them: --keys KEYS --keys /media/stick"
         yield f"  put {folder}/root.json into the firmware; `edgesr pull --root` reads it"
         yield f"  edgesr publish BUNDLE --channel DIR{_named(folder)}"
-    elif arguments.channel is None:
+        return
+    if "root" in arguments.roles:
+        yield f"keep the new {folder}/root-*.key offline, too; cameras follow by themselves"
+    if arguments.channel is None:
         yield "next:"
         yield f"  edgesr channel refresh --channel DIR{_named(folder)}"
         yield "  brings a channel to these keys; until then its cameras go on with the old ones"
