@@ -56,6 +56,20 @@ def test_options_of_other_formats_are_refused_at_once(channel, tmp_path, capsys)
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize("place", ["", "targets/new"])
+def test_nothing_is_exported_into_the_channel(channel, capsys, place):
+    words = ("--channel", channel, "--family", "pi", "--out", channel / place)
+    code, _, talk = command(capsys, "oci" if place else "usb", *words)
+    assert code == 2 and "would lie in the channel, which is served to everybody" in talk
+    assert not (channel / "targets/new").exists()
+
+
+def test_a_key_that_is_not_there_is_told_before_any_tool_runs(channel, tmp_path, capsys):
+    words = ("--channel", channel, "--family", "pi", "--out", tmp_path / "o", "--key", "no.pem")
+    code, _, talk = command(capsys, "mender", *words)
+    assert code == 2 and "there is no file `no.pem`" in talk
+
+
 def test_an_unknown_format_is_told_the_nearest(channel, tmp_path, capsys):
     code, _, talk = command(capsys, "swupdat", "--channel", channel, "--out", tmp_path / "o")
     assert code == 2 and "did you mean `swupdate`?" in talk

@@ -103,6 +103,15 @@ def test_a_stick_is_brought_up_to_date(published, channel, tmp_path):
     assert Camera(tmp_path / "stick", root).newest("pi").release == 2
 
 
+def test_a_publish_that_comes_between_leaves_the_stick_whole(published, channel, tmp_path):
+    read = released(channel)
+    draft = draft_of(bundle(tmp_path / "new", ONNX), compatible="cam-pi")
+    publish_draft(channel, draft, keys=published[1], family="pi", now=NOW)
+    plugins.load("exports", "usb").export(read, tmp_path / "stick", Wishes())
+    root = published[1].folder / "root.json"
+    assert Camera(tmp_path / "stick", root).newest("pi").release == 1
+
+
 def test_a_stick_of_another_channel_is_kept(channel, tmp_path):
     other, _ = publish(tmp_path / "other")
     exported("usb", other, tmp_path / "stick")

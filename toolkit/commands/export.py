@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from toolkit import plugins
 from toolkit.channel.export_words import ROOM
@@ -25,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     plug: Export = plugins.load(ROOM, arguments.format)
     wishes = _wishes(arguments, plug)
+    _refuse_served(arguments.channel, arguments.out)
     release = signed_release(
         arguments.channel,
         family=arguments.family,
@@ -56,11 +58,31 @@ def _wishes(arguments: argparse.Namespace, plug: Export) -> Wishes:
         problems.append(
             UserError(f"`{arguments.format}` does not carry single releases", hint=hint)
         )
+    problems += _missing(given)
     if "hardware" in given and not WORD.fullmatch(given["hardware"]):
         hint = "--hardware with 1 to 100 printable characters and no space"
         problems.append(UserError(f"`{given['hardware']}` is no word for hardware", hint=hint))
     raise_all(problems)
     return Wishes(**given)
+
+
+def _missing(given: dict[str, Any]) -> list[ToolkitError]:
+    """Certificates and keys that are no files here; a URL, as `pkcs11:`, is the tool's matter."""
+    named = {name: given[name] for name in ("cert", "key", "keyring") if name in given}
+    return [
+        UserError(f"there is no file `{file}`", hint=f"{_option(name)} FILE, in PEM")
+        for name, file in named.items()
+        if ":" not in str(file) and not Path(file).is_file()
+    ]
+
+
+def _refuse_served(channel: Path, out: Path) -> None:
+    if channel.resolve() in (out.resolve(), *out.resolve().parents):
+        raise UserError(
+            "the export would lie in the channel, which is served to everybody",
+            where=str(out),
+            hint="--out with a place of its own",
+        )
 
 
 def _option(name: str) -> str:

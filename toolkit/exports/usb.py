@@ -30,6 +30,8 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
     files = living_files(release.state, family)
     writer = Writer(out)
     before = _timestamp(out)
+    # what was checked: a publish may have gone on since
+    newest = release.state.timestamp.to_bytes() if release.state.timestamp else b""
     roots, roles = _metadata(release, family)
     with locked(out), explained(out):
         for source in roots:  # the first says whose folder this is, should this be killed
@@ -39,7 +41,6 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
             writer.add(place, file.path, sha256=file.sha256)
         for source in roles:
             writer.add(out / METADATA / source.name, source, sha256=sha256_file(source))
-        newest = _timestamp(channel)
         if newest != before:
             writer.replace(out / METADATA / TIMESTAMP, newest)
     return Exported(
