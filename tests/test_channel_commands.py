@@ -120,6 +120,17 @@ def test_thresholds_by_words(edgesr):
     assert (roles["targets"]["threshold"], len(roles["targets"]["keys"])) == (2, 2)
 
 
+def test_other_numbers_for_keys_that_are_there_are_not_taken_in_silence(edgesr, place):
+    words = ("keys", "init", "keys", "--no-passphrase", "--root-keys", 5, "--root-threshold", 3)
+    assert edgesr(*words)[0] == 0
+    before = tree(place / "keys")
+    assert edgesr(*words)[0] == edgesr(*words[:4])[0] == 0
+    code, out, problem = edgesr(*words[:4], "--targets-threshold", 2)
+    assert (code, out) == (2, "") and "`targets` has 1 keys already, of which 1 must" in problem
+    assert edgesr(*words[:4], "--root-keys", 4)[0] == 2
+    assert tree(place / "keys") == before
+
+
 def test_a_passphrase_by_file_and_environment(edgesr, place, monkeypatch):
     (place / "words").write_text("correct horse\n")
     (place / "words").chmod(0o600)

@@ -38,10 +38,10 @@ def _add_keys(actions: Any, command: Command) -> None:
     add(
         "--family", action="append", default=[], metavar="F", help="a family of cameras; any number"
     )
-    add("--root-keys", type=int, default=3, metavar="N", help="(3)")
-    add("--root-threshold", type=int, default=2, metavar="N", help="so many must sign (2)")
+    add("--root-keys", type=int, metavar="N", help="(3)")
+    add("--root-threshold", type=int, metavar="N", help="so many must sign (2)")
     add("--targets-keys", type=int, metavar="N", help="(as many as must sign)")
-    add("--targets-threshold", type=int, default=1, metavar="N", help="(1)")
+    add("--targets-threshold", type=int, metavar="N", help="(1)")
     _add_new_keys(init)
     rotate = command(
         actions, "rotate", "replace the keys of a role; cameras follow by themselves",

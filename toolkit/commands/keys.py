@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from toolkit.channel.publish_words import KEYS
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
-    from toolkit.channel.keys import KeyRing, Secret
+    from toolkit.channel.keys import KeyRing, RoleEntry, Secret
 
 SCHEMA = 1
 
@@ -61,21 +61,39 @@ def _init(arguments: argparse.Namespace) -> KeyRing:
     missing = [role for role in (*TOP_ROLES, *arguments.family) if role not in present]
     uris = keys_of(arguments.uri, secret=asked, now=datetime.now(UTC))
     _check_uris(uris, missing, present)
-    counts = {
-        "root": arguments.root_keys,
-        "targets": arguments.targets_keys or max(1, arguments.targets_threshold),
-    }
+    counts, thresholds = _numbers(arguments, "keys"), _numbers(arguments, "threshold")
+    _check_numbers(counts, thresholds, present)
     return init_keys(
         folder,
         families=arguments.family,
         passphrase=_passphrase(arguments, [role for role in missing if role not in uris]),
-        counts=counts,
-        thresholds={"root": arguments.root_threshold, "targets": arguments.targets_threshold},
+        # as many targets keys as must sign, where only that is stated
+        counts={"targets": max(1, thresholds.get("targets", 1)), **counts},
+        thresholds=thresholds,
         algorithm=arguments.algorithm,
         uris=uris,
         secret=asked,
         say=say,
     )
+
+
+def _numbers(arguments: argparse.Namespace, of: str) -> dict[str, int]:
+    """The stated numbers of keys, or thresholds, by role."""
+    stated = {role: getattr(arguments, f"{role}_{of}") for role in ("root", "targets")}
+    return {role: number for role, number in stated.items() if number is not None}
+
+
+def _check_numbers(
+    counts: Mapping[str, int], thresholds: Mapping[str, int], present: Mapping[str, RoleEntry]
+) -> None:
+    """Numbers of a role that is there are not changed, so others are not taken in silence."""
+    for role, entry in present.items():
+        there = (len(entry.keys), entry.threshold)
+        if there != (counts.get(role, there[0]), thresholds.get(role, there[1])):
+            raise UserError(
+                f"`{role}` has {there[0]} keys already, of which {there[1]} must sign",
+                hint="`init` makes what is missing and changes nothing; leave the numbers out",
+            )
 
 
 def _check_uris(uris: Any, missing: Sequence[str], present: Any) -> None:
