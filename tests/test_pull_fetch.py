@@ -84,10 +84,11 @@ def test_a_part_that_is_too_long_is_thrown_away(http, server, tmp_path):
     assert http.bytes_resumed == 0 and (tmp_path / "goal").read_bytes() == BODY
 
 
-def test_a_damaged_part_is_fetched_afresh_once(http, server, tmp_path):
-    (tmp_path / "goal.part").write_bytes(bytes(1000))
+@pytest.mark.parametrize(("size", "starts"), [(1000, [1000, 0]), (len(BODY), [0])])
+def test_a_damaged_part_is_fetched_afresh_once(http, server, tmp_path, size, starts):
+    (tmp_path / "goal.part").write_bytes(bytes(size))  # as a power cut leaves it, also at its end
     take(http, server, tmp_path / "goal")
-    assert [one.start for one in server.requests] == [1000, 0]
+    assert [one.start for one in server.requests] == starts
 
 
 def test_another_file_under_a_signed_name_is_refused_at_once(http, server, tmp_path):
@@ -201,8 +202,16 @@ def dripping(start):
     return answer
 
 
-def test_a_head_that_never_ends_is_a_stall():
-    listener, _ = raw_server(dripping(b"HTTP/1.1 200 OK\r\nX: "))
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"X: ", CHUNKED + b"1;", CHUNKED + b"1\r\nx\r\n0\r\nX: "],
+    ids=["head", "chunk", "trailer"],
+)
+def test_what_never_ends_is_a_stall(start):
+    listener, _ = raw_server(dripping(b"HTTP/1.1 200 OK\r\n" + start))
     http = Http(stall_s=0.3, tries=1)
     with listener, pytest.raises(EnvironmentFailure) as failed:
         http.get(f"http://127.0.0.1:{listener.getsockname()[1]}/blob", 10)

@@ -72,18 +72,21 @@ class Http:
         """A file of exactly `length` bytes under its final name, resumed from `<name>.part`.
 
         `on_bytes` is told how many bytes are there after each chunk. What does not have its digest
-        is fetched afresh once where it was put together from several answers. Raises as `get`
-        does; `range`; `disk-full`, `read-only`, `store`; SecurityError `arbitrary-file`.
+        is fetched afresh once where an earlier poll left some of it or it came in several answers.
+        Raises as `get` does; `range`; `disk-full`, `read-only`, `store`; SecurityError
+        `arbitrary-file`.
         """
         part = part_of(goal)
         found = _size(part)
         self.bytes_resumed += found if found <= length else 0
-        pieces = self._filled(url, part, length, on_bytes) + (found > 0)
-        if not _is(part, sha256) and pieces > 1:
+        answers = self._filled(url, part, length, on_bytes)
+        is_signed = _is(part, sha256)
+        if not is_signed and (found or answers > 1):  # what is found may be damaged
             self._say(f"`{goal.name}` was put together wrongly: fetched afresh")
             _drop(part)
             self._filled(url, part, length, on_bytes)
-        if not _is(part, sha256):
+            is_signed = _is(part, sha256)
+        if not is_signed:
             _drop(part)
             raise SecurityError(
                 "the file is not the one that was signed: its SHA-256 differs",

@@ -22,7 +22,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from toolkit.errors import EnvironmentFailure
-from toolkit.pull.watched import CONNECT_S, watched_pools
+from toolkit.pull.watched import CONNECT_S, Pace, watched_pools
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -94,7 +94,8 @@ class Transport:
     def __init__(self, *, stall_s: float, ca: Path | None) -> None:
         self.requests = 0
         self._stall_s = stall_s
-        self._pools = watched_pools(stall_s, ca)
+        self._pace = Pace(step_s=stall_s)
+        self._pools = watched_pools(self._pace, ca)
 
     def close(self) -> None:
         """End the connections."""
@@ -148,7 +149,7 @@ class Transport:
     def _chunks(self, response: BaseHTTPResponse, url: str) -> Iterator[bytes]:
         began, since = time.monotonic(), 0
         with told(url, within_body=True):
-            while chunk := response.read1(CHUNK_BYTES, decode_content=False):
+            while chunk := self._next(response):
                 yield chunk
                 since += len(chunk)
                 taken_s = time.monotonic() - began
@@ -156,6 +157,10 @@ class Transport:
                     if since < LEAST_BYTES_PER_S * taken_s:
                         raise _stalled(f"{since} bytes in {taken_s:.0f} s", url)
                     began, since = time.monotonic(), 0
+
+    def _next(self, response: BaseHTTPResponse) -> bytes:
+        self._pace.next_step()
+        return response.read1(CHUNK_BYTES, decode_content=False)
 
 
 def _start(response: BaseHTTPResponse, have: int, length: int | None, url: str) -> int:
