@@ -32,7 +32,7 @@ def test_a_family_with_no_release_for_all_is_told(published, channel, tmp_path):
     draft = draft_of(bundle(tmp_path / "new", ONNX), compatible="x")
     publish_draft(channel, draft, keys=published[1], family="pi", basis_points=500, now=NOW)
     assert released(channel).release.release == 1
-    with pytest.raises(UserError, match="choose one with --family"):
+    with pytest.raises(UserError, match="the channel has pi, street"):
         signed_release(channel, now=NOW)
     with pytest.raises(UserError, match="no family `pie`") as caught:
         released(channel, "pie")
@@ -40,7 +40,7 @@ def test_a_family_with_no_release_for_all_is_told(published, channel, tmp_path):
 
 
 def test_no_channel_is_told(tmp_path):
-    with pytest.raises(UserError, match="this is no channel"):
+    with pytest.raises(UserError, match="there is no channel"):
         released(tmp_path)
 
 

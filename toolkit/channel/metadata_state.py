@@ -18,6 +18,7 @@ from toolkit.channel.keys import KeyRing, reopened
 from toolkit.channel.keys_root import newest_root, read_root, root_files
 from toolkit.channel.metadata import is_signed
 from toolkit.errors import SecurityError, UserError
+from toolkit.plugins import did_you_mean
 from toolkit.release import (
     INDEX,
     INDEX_MAX_BYTES,
@@ -164,7 +165,8 @@ def family_of(state: State, name: str | None) -> str:
     if name is None:
         raise UserError(f"which family? the channel has {told}", hint="--family NAME")
     if name not in known:
-        raise UserError(f"the channel has no family `{name}`, it has {told}")
+        hint = did_you_mean(name, known)
+        raise UserError(f"the channel has no family `{name}`", hint=hint)
     return name
 
 

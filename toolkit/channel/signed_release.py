@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.channel.folder import METADATA, blob_file, metadata_file
-from toolkit.channel.keys_root import newest_root, read_root, root_files
-from toolkit.channel.metadata_state import State, descend
+from toolkit.channel.folder import METADATA, blob_file
+from toolkit.channel.keys_root import read_root, root_files
+from toolkit.channel.metadata_state import State, family_of, read_published
 from toolkit.digest import sha256_file
 from toolkit.errors import SecurityError, UserError
-from toolkit.plugins import did_you_mean
 from toolkit.release import ALL_BASIS_POINTS, INDEX, MANIFEST, Entry, Release, Role, target_path
 
 if TYPE_CHECKING:
@@ -84,8 +83,10 @@ def signed_release(
     Raises UserError where there is no such channel, family or release; SecurityError where any byte
     is not what was signed.
     """
-    state = _read(channel, root)
-    name = _family(state, family)
+    state = read_published(channel)
+    if root is not None:
+        _check_root(channel / METADATA, root)
+    name = family_of(state, family)
     entry = _entry(state, name, number, 0 if any_share else ALL_BASIS_POINTS)
     release = state.release(name, entry)
     manifest = _signed_file(state, name, entry.manifest, MANIFEST, None)
@@ -118,21 +119,6 @@ def living_files(state: State, family: str) -> tuple[SignedFile, ...]:
     return tuple(found)
 
 
-def _read(channel: Path, root: Path | None) -> State:
-    folder = channel / METADATA
-    newest = newest_root(folder)
-    if newest is None or not metadata_file(channel, "timestamp").is_file():
-        raise UserError(
-            "this is no channel: it has no signed metadata",
-            where=str(channel),
-            hint="name the folder that `edgesr publish BUNDLE --channel DIR` wrote",
-        )
-    if root is not None:
-        _check_root(folder, root)
-    state = State(channel=channel, root=newest, published_root=newest.signed.version)
-    return descend(state, [newest])
-
-
 def _check_root(folder: Path, given: Path) -> None:
     """The chain in the channel must hold the given root, byte for byte."""
     version = read_root(given).signed.version
@@ -144,19 +130,6 @@ def _check_root(folder: Path, given: Path) -> None:
             hint="do not export from it; get the channel again from whoever publishes it",
             kind="wrong-key",
         )
-
-
-def _family(state: State, name: str | None) -> str:
-    known = sorted(state.families)
-    if name is None and len(known) == 1:
-        return known[0]
-    if name is None:
-        told = ", ".join(known) or "none yet"
-        raise UserError(f"the channel has the families: {told}", hint="choose one with --family")
-    if name not in known:
-        hint = did_you_mean(name, known) if known else "publish a bundle first"
-        raise UserError(f"the channel has no family `{name}`", hint=hint)
-    return name
 
 
 def _entry(state: State, family: str, number: int | None, least_share: int) -> Entry:
