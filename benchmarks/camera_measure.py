@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolkit.channel.draft import Draft, DraftFile
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
+from toolkit.drafts.draft import Draft, DraftFile
 
 NGINX = "/usr/sbin/nginx"
 GNU_TIME = "/usr/bin/time"  # measures in a small process: a large parent's own peak is inherited
@@ -122,7 +122,7 @@ class Channel:
 
     def publish(self, seed: int) -> None:
         """The next release; its model is random bytes, so nothing of it compresses."""
-        from toolkit.channel.keys import open_keys
+        from toolkit.keys.ring import open_keys
 
         content = random.Random(seed).randbytes(self.model_bytes)
         files = (DraftFile(name="model.onnx", role="model", content=content),)

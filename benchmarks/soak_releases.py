@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from soak_observer import Watch
 
-from toolkit.channel.draft import Draft, DraftFile
-from toolkit.channel.keys import KeyRing
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import Published, publish_draft
 from toolkit.channel.rollout import roll_back, set_share
+from toolkit.drafts.draft import Draft, DraftFile
+from toolkit.keys.ring import KeyRing
 from toolkit.release import ALL_BASIS_POINTS, GoldenPair
 
 FAMILY = "soak"

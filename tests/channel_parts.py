@@ -11,9 +11,9 @@ from pathlib import Path
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater
 
-from toolkit.channel.draft import Draft, DraftFile
-from toolkit.channel.keys import KeyRing
 from toolkit.channel.publish import Published, publish_draft
+from toolkit.drafts.draft import Draft, DraftFile
+from toolkit.keys.ring import KeyRing
 from toolkit.release import Index, Release, read_index, read_release, target_path
 
 NOW = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)

@@ -27,11 +27,14 @@ RANK = {
     "steps": 5, "backends": 5,
     "show": 6,
     "bundle": 7,
-    "channel": 7.2,  # bundles become releases, signed and published
-    "exports": 7.3,  # releases in the formats of others
+    "keys": 7.1,
+    "drafts": 7.1,  # of releases, out of bundles
+    "channel": 7.2,  # releases, signed and published
+    "exporting": 7.3, "exports": 7.4,  # releases in the formats of others
     "measure": 7.5,  # files on devices
     "run": 8,
     "validate": 8.5,  # files on pictures; reads what a run packed
+    "words": 8.9,  # of commands
     "commands": 9,
     "cli": 10,
     "__main__": 11,

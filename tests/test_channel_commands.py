@@ -18,8 +18,8 @@ import pytest
 from channel_parts import Camera, tree
 from release_bundle import LITERT, OPENVINO, bundle
 
-from toolkit.channel import keys_file
 from toolkit.cli import _parser, main
+from toolkit.keys import files as keys_file
 
 ROOT = Path(__file__).parent.parent
 NEVER = ("torch", "numpy", "tuf", "cryptography", "onnxruntime")

@@ -12,7 +12,7 @@ import pytest
 from channel_crash import different, full_disk_at, killed_at, moments
 from channel_parts import NOW, camera, publish, tree
 
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.errors import EnvironmentFailure
 
 

@@ -9,15 +9,15 @@ import pytest
 from channel_parts import NOW, camera, publish, tree
 from tuf.api.metadata import Metadata
 
-from toolkit.channel import publish_forward
-from toolkit.channel.keys_file import signer_of
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel import forward as publish_forward
 from toolkit.channel.metadata import check_encoding, metafile
-from toolkit.channel.publish_refresh import refresh
+from toolkit.channel.new_keys import init_keys
+from toolkit.channel.refresh import refresh
 from toolkit.channel.rollout import roll_back
 from toolkit.channel.rotate import rotate
 from toolkit.channel.status import status_of
 from toolkit.errors import SecurityError, UserError
+from toolkit.keys.files import signer_of
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from datetime import timedelta
 import pytest
 from channel_parts import NOW, camera, draft, publish, tree
 
-from toolkit.channel.draft import DraftFile
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import LIVE_MOST, alive, publish_draft
 from toolkit.channel.rotate import rotate
+from toolkit.drafts.draft import DraftFile
 from toolkit.errors import EnvironmentFailure, UserError
 from toolkit.release import Entry, Index, Rollout
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from channel_parts import NOW, Camera, draft, tree
 
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
 from toolkit.channel.rollout import basis_points_of, roll_back, set_share
 from toolkit.channel.rotate import rotate

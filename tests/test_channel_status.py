@@ -10,13 +10,13 @@ import pytest
 from channel_parts import NOW, Camera, draft, tree
 from tuf.api.exceptions import ExpiredMetadataError
 
-from toolkit.channel.keys import open_keys
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
-from toolkit.channel.publish_refresh import refresh
+from toolkit.channel.refresh import refresh
 from toolkit.channel.status import status_of
 from toolkit.channel.status_text import expiry_text, status_text
 from toolkit.errors import EnvironmentFailure, SecurityError, UserError
+from toolkit.keys.ring import open_keys
 from toolkit.writing import locked
 
 DAY = timedelta(days=1)

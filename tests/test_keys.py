@@ -8,14 +8,14 @@ import shutil
 import pytest
 from channel_parts import NOW, Camera, draft, tree
 
-from toolkit.channel import keys_file
-from toolkit.channel.keys import open_keys
-from toolkit.channel.keys_file import signer_of
-from toolkit.channel.keys_init import init_keys
-from toolkit.channel.keys_root import newest_root
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
+from toolkit.channel.roots import newest_root
 from toolkit.channel.rotate import rotate
 from toolkit.errors import EnvironmentFailure, Problems, SecurityError, UserError
+from toolkit.keys import files as keys_file
+from toolkit.keys.files import signer_of
+from toolkit.keys.ring import open_keys
 
 WORDS = "correct horse"
 

@@ -11,12 +11,12 @@ from channel_parts import NOW, Camera, draft, tree
 from needs import needs
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer
 
-from toolkit.channel.keys import open_keys
-from toolkit.channel.keys_init import init_keys
-from toolkit.channel.keys_uri import keys_of
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
 from toolkit.channel.rotate import rotate
 from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.keys.ring import open_keys
+from toolkit.keys.uri import keys_of
 
 PIN = "123456"
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")

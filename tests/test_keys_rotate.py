@@ -12,15 +12,15 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata
 
 from toolkit.channel.folder import metadata_file
-from toolkit.channel.keys import open_keys
-from toolkit.channel.keys_file import signer_of
-from toolkit.channel.keys_init import init_keys
-from toolkit.channel.metadata_state import read_state
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
-from toolkit.channel.publish_refresh import refresh
+from toolkit.channel.refresh import refresh
 from toolkit.channel.rollout import roll_back, set_share
 from toolkit.channel.rotate import rotate
+from toolkit.channel.state import read_state
 from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.keys.files import signer_of
+from toolkit.keys.ring import open_keys
 
 ROLES = ["root", "targets", "snapshot", "timestamp", "street"]
 

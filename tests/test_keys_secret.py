@@ -9,13 +9,13 @@ import subprocess
 import pytest
 from channel_parts import NOW, draft
 
-from toolkit.channel import keys_file
-from toolkit.channel.keys import open_keys
-from toolkit.channel.keys_file import signer_of
-from toolkit.channel.keys_init import init_keys
-from toolkit.channel.keys_secret import new_passphrase, read_passphrase, secret_of
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
 from toolkit.errors import SecurityError, UserError
+from toolkit.keys import files as keys_file
+from toolkit.keys.files import signer_of
+from toolkit.keys.ring import open_keys
+from toolkit.keys.secret import new_passphrase, read_passphrase, secret_of
 
 WORDS = "correct horse"
 

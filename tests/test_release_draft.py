@@ -11,8 +11,8 @@ from release_bundle import data_of, files_of
 from sample_report import FILES
 
 from toolkit import plugins
-from toolkit.channel.release_draft import RUNTIMES, draft_of
 from toolkit.digest import sha256_bytes
+from toolkit.drafts.of_bundle import RUNTIMES, draft_of
 from toolkit.errors import GateFailed, Problems, SecurityError, UserError
 from toolkit.model.contract import io_contract
 from toolkit.release import (

@@ -14,8 +14,8 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 from release_bundle import files_of
 from sample_report import REFERENCE
 
-from toolkit.channel.release_draft import draft_of
 from toolkit.digest import canonical_json, sha256_bytes
+from toolkit.drafts.of_bundle import draft_of
 
 
 def floats_in(value, place="$"):

@@ -275,7 +275,7 @@ def _add_pull(commands: Commands) -> None:
 
 
 def _add_export(commands: Commands) -> None:
-    from toolkit.channel.export_words import add_options
+    from toolkit.words.exporting import add_options
 
     export = _command(
         commands, "export", "a channel's release in the format of another update system",
@@ -285,6 +285,6 @@ def _add_export(commands: Commands) -> None:
 
 
 def _add_channel_commands(commands: Commands) -> None:
-    from toolkit.channel.publish_words import add_commands
+    from toolkit.words.publishing import add_commands
 
     add_commands(commands, _command)

@@ -17,7 +17,7 @@ from camera.models import FAMILY
 from camera.running import wait_until
 from camera.server import Act, Server
 from camera.test_published import draft
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
 
 PROCESSES, PULLS = 6, 15

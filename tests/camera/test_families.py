@@ -8,7 +8,7 @@ from camera.cameras import Camera
 from camera.models import COMPATIBLE
 from camera.server import Server
 from camera.test_published import draft
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
 
 FAMILIES = {"porch": 1, "yard": 2}  # and which made-up model each has

@@ -16,9 +16,9 @@ from camera.cameras import Camera, Client
 from camera.nginx import Nginx, serving
 from camera.running import PYTHON_WORDS, start, wait_until
 from camera.test_published import draft
-from toolkit.channel.draft import DraftFile
-from toolkit.channel.keys import open_keys
 from toolkit.channel.publish import publish_draft
+from toolkit.drafts.draft import DraftFile
+from toolkit.keys.ring import open_keys
 
 pytestmark = needs("nginx")
 FAMILY = "generic-cpu"  # the target of the small bundle

@@ -8,9 +8,9 @@ from camera.cameras import Camera
 from camera.models import COMPATIBLE, FAMILY, Model
 from camera.repository import Forge, read
 from camera.server import Server
-from toolkit.channel.draft import Draft, DraftFile
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
+from toolkit.drafts.draft import Draft, DraftFile
 
 
 def draft(number):

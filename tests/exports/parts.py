@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from toolkit import plugins
-from toolkit.channel.exporting import Wishes
-from toolkit.channel.keys_init import init_keys
+from toolkit.channel.new_keys import init_keys
 from toolkit.channel.publish import publish_draft
-from toolkit.channel.release_draft import draft_of
-from toolkit.channel.signed_release import signed_release
+from toolkit.drafts.of_bundle import draft_of
+from toolkit.exporting.export import Wishes
+from toolkit.exporting.signed_release import signed_release
 
 NOW = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
 

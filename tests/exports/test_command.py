@@ -10,11 +10,11 @@ from release_bundle import ONNX, bundle
 
 from exports.parts import NOW, released
 from toolkit import plugins
-from toolkit.channel.export_words import add_options
-from toolkit.channel.exporting import Wishes
 from toolkit.channel.publish import publish_draft
-from toolkit.channel.release_draft import draft_of
 from toolkit.cli import main
+from toolkit.drafts.of_bundle import draft_of
+from toolkit.exporting.export import Wishes
+from toolkit.words.exporting import add_options
 
 
 def command(capsys, *words):

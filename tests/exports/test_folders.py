@@ -19,11 +19,11 @@ from exports.parts import (
     tool,
 )
 from toolkit import plugins
-from toolkit.channel.exporting import Wishes
-from toolkit.channel.placing import contents
 from toolkit.channel.publish import publish_draft
-from toolkit.channel.release_draft import draft_of
+from toolkit.drafts.of_bundle import draft_of
 from toolkit.errors import UserError
+from toolkit.exporting.export import Wishes
+from toolkit.exporting.placing import contents
 
 # OCI
 

@@ -19,9 +19,9 @@ from exports.parts import (
     released,
 )
 from toolkit import plugins
-from toolkit.channel.exporting import Wishes
-from toolkit.channel.placing import contents, copy
 from toolkit.errors import EnvironmentFailure, SecurityError, UserError
+from toolkit.exporting.export import Wishes
+from toolkit.exporting.placing import contents, copy
 
 FORMATS = plugins.names("exports")
 WITH_TOOLS = ["mender"]  # what cannot even be written without the format's tool

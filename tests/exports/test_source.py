@@ -12,9 +12,9 @@ from exports.parts import (
     released,
 )
 from toolkit.channel.publish import publish_draft
-from toolkit.channel.release_draft import draft_of
-from toolkit.channel.signed_release import signed_release
+from toolkit.drafts.of_bundle import draft_of
 from toolkit.errors import SecurityError, UserError
+from toolkit.exporting.signed_release import signed_release
 
 
 def test_the_newest_that_is_for_all_is_taken(channel):

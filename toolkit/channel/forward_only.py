@@ -15,10 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.channel.keys import KeyRing, stamp
 from toolkit.channel.metadata import SIGNED_AT, is_signed
 from toolkit.digest import sha256_bytes
 from toolkit.errors import EnvironmentFailure, SecurityError
+from toolkit.keys.ring import KeyRing, stamp
 from toolkit.writing import Writer
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from toolkit.channel.keys import TOP_ROLES, KeyRing, RoleEntry, stamp, unusable
-from toolkit.channel.keys_file import signer_of
 from toolkit.errors import EnvironmentFailure, ToolkitError
+from toolkit.keys.files import signer_of
+from toolkit.keys.ring import TOP_ROLES, KeyRing, RoleEntry, stamp, unusable
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from toolkit.channel.draft import Draft, DraftFile
 from toolkit.channel.folder import TARGETS
-from toolkit.channel.keys import KeyRing, stamp
+from toolkit.channel.forward import Blob, Change, put_forward
 from toolkit.channel.metadata import target_file
-from toolkit.channel.metadata_state import State, held
-from toolkit.channel.publish_forward import Blob, Change, put_forward
+from toolkit.channel.state import State, held
 from toolkit.digest import sha256_bytes, sha256_file
+from toolkit.drafts.draft import Draft, DraftFile
 from toolkit.errors import SecurityError, UserError
+from toolkit.keys.ring import KeyRing, stamp
 from toolkit.release import (
     ALL_BASIS_POINTS,
     FAMILY,

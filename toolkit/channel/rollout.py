@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from toolkit.channel.folder import blob_file
-from toolkit.channel.keys import KeyRing, stamp
-from toolkit.channel.metadata_state import State, check_published, family_of, held, recorded
+from toolkit.channel.forward import Blob, put_forward
 from toolkit.channel.publish import (
     Published,
     add_release,
@@ -18,8 +17,9 @@ from toolkit.channel.publish import (
     next_number,
     published,
 )
-from toolkit.channel.publish_forward import Blob, put_forward
+from toolkit.channel.state import State, check_published, family_of, held, recorded
 from toolkit.errors import UserError
+from toolkit.keys.ring import KeyRing, stamp
 from toolkit.plugins import did_you_mean
 from toolkit.release import ALL_BASIS_POINTS, Entry, Index, target_path
 from toolkit.writing import Observer, Say, quiet, unobserved

@@ -12,13 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from toolkit.channel.keys import TOP_ROLES, KeyEntry, KeyRing, reopened, save, stamp, with_role
-from toolkit.channel.keys_file import make_key
-from toolkit.channel.keys_root import agrees, newest_root, write_root
+from toolkit.channel.forward import put_forward
 from toolkit.channel.metadata import lacking
-from toolkit.channel.metadata_state import check_published, read_state
-from toolkit.channel.publish_forward import put_forward
+from toolkit.channel.roots import agrees, newest_root, write_root
+from toolkit.channel.state import check_published, read_state
 from toolkit.errors import UserError, raise_all
+from toolkit.keys.files import make_key
+from toolkit.keys.ring import TOP_ROLES, KeyEntry, KeyRing, reopened, save, stamp, with_role
 from toolkit.plugins import did_you_mean
 from toolkit.writing import Observer, Say, explained, locked, quiet, unobserved
 

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.channel.keys import TOP_ROLES, KeyRing, stamp
 from toolkit.channel.metadata import SIGNED_AT, life_days
-from toolkit.channel.metadata_state import State, read_published, read_state
+from toolkit.channel.state import State, read_published, read_state
+from toolkit.keys.ring import TOP_ROLES, KeyRing, stamp
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Metadata, Role

@@ -8,10 +8,10 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from toolkit.channel.publish_words import KEYS
 from toolkit.commands.keys import opened, say
 from toolkit.commands.publish import release_line, result_json
 from toolkit.errors import UserError
+from toolkit.words.publishing import KEYS
 
 if TYPE_CHECKING:
     from toolkit.channel.publish import Published
@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _read(arguments: argparse.Namespace) -> ChannelStatus:
     """Checked with the keys folder where there is one, else the channel by itself."""
-    from toolkit.channel.keys import KEYS as KEYS_FILE
     from toolkit.channel.status import status_of
+    from toolkit.keys.ring import KEYS as KEYS_FILE
 
     folder = (arguments.keys or [KEYS])[0]
     with_keys = bool(arguments.keys) or (folder / KEYS_FILE).is_file()
@@ -103,7 +103,7 @@ def _told(arguments: argparse.Namespace, done: Published) -> int:
 
 
 def _refresh(arguments: argparse.Namespace) -> int:
-    from toolkit.channel.publish_refresh import refresh
+    from toolkit.channel.refresh import refresh
 
     roles = refresh(
         arguments.channel, keys=opened(arguments), everything=arguments.everything, say=say

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit import plugins
-from toolkit.channel.export_words import ROOM
-from toolkit.channel.exporting import Exported, Wishes
 from toolkit.errors import ToolkitError, UserError, raise_all
+from toolkit.exporting.export import Exported, Wishes
 from toolkit.release import ALL_BASIS_POINTS, WORD
+from toolkit.words.exporting import ROOM
 
 if TYPE_CHECKING:
-    from toolkit.channel.exporting import Export
-    from toolkit.channel.signed_release import SignedRelease
+    from toolkit.exporting.export import Export
+    from toolkit.exporting.signed_release import SignedRelease
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the channel, write one release in the format asked for, say what to do with it."""
-    from toolkit.channel.signed_release import signed_release
+    from toolkit.exporting.signed_release import signed_release
 
     plug: Export = plugins.load(ROOM, arguments.format)
     wishes = _wishes(arguments, plug)

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.channel.publish_words import KEYS
 from toolkit.errors import UserError
+from toolkit.words.publishing import KEYS
 
 if TYPE_CHECKING:
-    from toolkit.channel.keys import KeyRing, RoleEntry, Secret
+    from toolkit.keys.ring import KeyRing, RoleEntry, Secret
 
 SCHEMA = 1
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def opened(arguments: argparse.Namespace) -> KeyRing:
     """The folder of `--keys`, and the further ones. Raises UserError where it is none."""
-    from toolkit.channel.keys import open_keys
+    from toolkit.keys.ring import open_keys
 
     folders = arguments.keys or [KEYS]
     return open_keys(folders[0], secret=secret(arguments), elsewhere=tuple(folders[1:]))
@@ -39,7 +39,7 @@ def opened(arguments: argparse.Namespace) -> KeyRing:
 
 def secret(arguments: argparse.Namespace) -> Secret:
     """Where passphrases and PINs come from."""
-    from toolkit.channel.keys_secret import secret_of
+    from toolkit.keys.secret import secret_of
 
     return secret_of(arguments.passphrase_file)
 
@@ -50,10 +50,10 @@ def say(line: str) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> KeyRing:
-    from toolkit.channel.keys import KEYS as KEYS_FILE
-    from toolkit.channel.keys import TOP_ROLES, open_keys
-    from toolkit.channel.keys_init import init_keys
-    from toolkit.channel.keys_uri import keys_of
+    from toolkit.channel.new_keys import init_keys
+    from toolkit.keys.ring import KEYS as KEYS_FILE
+    from toolkit.keys.ring import TOP_ROLES, open_keys
+    from toolkit.keys.uri import keys_of
 
     folder = arguments.folder
     asked = secret(arguments)
@@ -105,7 +105,7 @@ def _check_uris(uris: Any, missing: Sequence[str], present: Any) -> None:
 
 def _passphrase(arguments: argparse.Namespace, missing: Sequence[str]) -> str | None:
     """Of the key files to come; asked only where there will be some."""
-    from toolkit.channel.keys_secret import new_passphrase
+    from toolkit.keys.secret import new_passphrase
 
     if arguments.no_passphrase or not missing:
         return None
@@ -113,8 +113,8 @@ def _passphrase(arguments: argparse.Namespace, missing: Sequence[str]) -> str | 
 
 
 def _rotate(arguments: argparse.Namespace) -> KeyRing:
-    from toolkit.channel.keys_uri import keys_of
     from toolkit.channel.rotate import rotate
+    from toolkit.keys.uri import keys_of
 
     ring = opened(arguments)
     uris = keys_of(arguments.uri, secret=ring.secret, now=datetime.now(UTC))
@@ -132,7 +132,7 @@ def _rotate(arguments: argparse.Namespace) -> KeyRing:
 
 
 def _value(ring: KeyRing) -> dict[str, Any]:
-    from toolkit.channel.keys_root import NEWEST, newest_root
+    from toolkit.channel.roots import NEWEST, newest_root
 
     root = newest_root(ring.folder)
     roles = {
@@ -153,8 +153,8 @@ def _value(ring: KeyRing) -> dict[str, Any]:
 
 
 def _lines(ring: KeyRing, arguments: argparse.Namespace) -> Iterator[str]:
-    from toolkit.channel.keys import FILE, TOP_ROLES
-    from toolkit.channel.keys_root import NEWEST, newest_root
+    from toolkit.channel.roots import NEWEST, newest_root
+    from toolkit.keys.ring import FILE, TOP_ROLES
 
     width = max(len(name) for name in ring.roles)
     for name in (*TOP_ROLES, *ring.families):

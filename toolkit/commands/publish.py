@@ -20,8 +20,8 @@ SCHEMA = 1
 def run(arguments: argparse.Namespace) -> int:
     """Publish, or say that nothing changed; which release it is now."""
     from toolkit.channel.publish import publish_draft
-    from toolkit.channel.release_draft import draft_of
     from toolkit.channel.rollout import basis_points_of
+    from toolkit.drafts.of_bundle import draft_of
 
     share = None if arguments.rollout is None else basis_points_of(arguments.rollout)
     keys = opened(arguments)

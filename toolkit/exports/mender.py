@@ -11,11 +11,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from toolkit.channel.exporting import Exported, Wishes, device_folder
-from toolkit.channel.format_tool import run_tool
-from toolkit.channel.placing import copy, place
-from toolkit.channel.signed_release import SignedFile, SignedRelease
-from toolkit.channel.tar import tar_bytes, tar_members
+from toolkit.exporting.export import Exported, Wishes, device_folder
+from toolkit.exporting.format_tool import run_tool
+from toolkit.exporting.placing import copy, place
+from toolkit.exporting.signed_release import SignedFile, SignedRelease
+from toolkit.exporting.tar import tar_bytes, tar_members
 
 PURPOSE = "a Mender artifact of its update module single-file"
 TAKES = ("key", "device_path", "hardware")

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from toolkit.channel.exporting import Exported, Wishes
-from toolkit.channel.placing import copy, place
-from toolkit.channel.signed_release import SignedFile, SignedRelease
 from toolkit.digest import canonical_json, sha256_bytes
+from toolkit.exporting.export import Exported, Wishes
+from toolkit.exporting.placing import copy, place
+from toolkit.exporting.signed_release import SignedFile, SignedRelease
 
 PURPOSE = "an OCI image layout, to be pushed to a registry"
 TAKES: tuple[str, ...] = ()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolkit.channel.exporting import Exported, Wishes
-from toolkit.channel.placing import copy, place
-from toolkit.channel.signed_release import SignedRelease
 from toolkit.errors import UserError
+from toolkit.exporting.export import Exported, Wishes
+from toolkit.exporting.placing import copy, place
+from toolkit.exporting.signed_release import SignedRelease
 from toolkit.release import NAME
 
 PURPOSE = "a version folder of an OpenVINO Model Server"

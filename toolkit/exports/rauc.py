@@ -12,13 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from toolkit.channel.exporting import Exported, Wishes, both_or_none
-from toolkit.channel.format_tool import has_tool, run_tool
-from toolkit.channel.placing import copy, place
-from toolkit.channel.signed_release import SignedRelease
-from toolkit.channel.tar import tar_bytes
 from toolkit.digest import sha256_file
 from toolkit.errors import EnvironmentFailure, UserError
+from toolkit.exporting.export import Exported, Wishes, both_or_none
+from toolkit.exporting.format_tool import has_tool, run_tool
+from toolkit.exporting.placing import copy, place
+from toolkit.exporting.signed_release import SignedRelease
+from toolkit.exporting.tar import tar_bytes
 from toolkit.release import FAMILY
 
 PURPOSE = "a RAUC bundle (with --cert and --key), or the folder that one is made of"

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from toolkit.channel.cpio import Member, archive_bytes, members
-from toolkit.channel.exporting import Exported, Wishes, both_or_none, device_folder
-from toolkit.channel.pkcs7 import detached_signature
-from toolkit.channel.placing import copy, place
-from toolkit.channel.signed_release import SignedFile, SignedRelease
+from toolkit.exporting.cpio import Member, archive_bytes, members
+from toolkit.exporting.export import Exported, Wishes, both_or_none, device_folder
+from toolkit.exporting.pkcs7 import detached_signature
+from toolkit.exporting.placing import copy, place
+from toolkit.exporting.signed_release import SignedFile, SignedRelease
 
 PURPOSE = "a .swu of SWUpdate"
 TAKES = ("cert", "key", "device_path", "hardware")

@@ -9,12 +9,12 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from toolkit.channel.exporting import Exported, Wishes
 from toolkit.channel.folder import METADATA, TARGETS, metadata_file
-from toolkit.channel.keys_root import root_files
-from toolkit.channel.signed_release import SignedRelease, living_files
+from toolkit.channel.roots import root_files
 from toolkit.digest import sha256_file
 from toolkit.errors import UserError
+from toolkit.exporting.export import Exported, Wishes
+from toolkit.exporting.signed_release import SignedRelease, living_files
 from toolkit.writing import Writer, explained, locked
 
 PURPOSE = "a folder for a USB stick, which cameras take as their channel"

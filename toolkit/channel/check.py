@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.channel.folder import METADATA, TARGETS, blob_file
-from toolkit.channel.keys import KeyRing
-from toolkit.channel.keys_root import root_files
+from toolkit.channel.roots import root_files
 from toolkit.errors import SecurityError
+from toolkit.keys.ring import KeyRing
 
 if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile

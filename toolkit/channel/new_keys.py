@@ -7,7 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from toolkit.channel.keys import (
+from toolkit.channel.roots import newest_root, write_root
+from toolkit.errors import UserError, raise_all
+from toolkit.keys.files import make_key
+from toolkit.keys.ring import (
     KEYS,
     TOP_ROLES,
     KeyEntry,
@@ -18,9 +21,6 @@ from toolkit.channel.keys import (
     save,
     with_role,
 )
-from toolkit.channel.keys_file import make_key
-from toolkit.channel.keys_root import newest_root, write_root
-from toolkit.errors import UserError, raise_all
 from toolkit.release import FAMILY, RESERVED
 from toolkit.writing import explained, locked, make_folder
 

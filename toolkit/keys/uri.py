@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlparse
 
-from toolkit.channel.keys import KeyEntry, Secret, stamp
 from toolkit.errors import EnvironmentFailure, ToolkitError, UserError
+from toolkit.keys.ring import KeyEntry, Secret, stamp
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey

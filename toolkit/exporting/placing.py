@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from toolkit.channel.signed_release import SignedFile
 from toolkit.digest import sha256_file
 from toolkit.errors import SecurityError, UserError
+from toolkit.exporting.signed_release import SignedFile
 from toolkit.writing import FILE_MODE, FOLDER_MODE, explained, locked, sync
 
 PART = ".part"

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from toolkit.channel.keys import KeyRing
-from toolkit.channel.keys_root import write_root
+from toolkit.channel.forward import put_forward
 from toolkit.channel.metadata import lacking, life_days
-from toolkit.channel.metadata_state import State, check_published, held, read_state
-from toolkit.channel.publish_forward import put_forward
+from toolkit.channel.roots import write_root
+from toolkit.channel.state import State, check_published, held, read_state
+from toolkit.keys.ring import KeyRing
 from toolkit.writing import Observer, Say, locked, quiet, unobserved
 
 

@@ -8,10 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.channel.check import check_forward
 from toolkit.channel.folder import blob_file, free_version, metadata_file
 from toolkit.channel.forward_only import check_clock, remember
-from toolkit.channel.keys import TOP_ROLES, KeyRing
-from toolkit.channel.keys_root import agrees, read_root, root_files, with_keys_of
 from toolkit.channel.metadata import (
     expiry,
     is_signed,
@@ -20,10 +19,11 @@ from toolkit.channel.metadata import (
     signed_at,
     signed_bytes,
 )
-from toolkit.channel.metadata_state import State
-from toolkit.channel.publish_check import check_forward
+from toolkit.channel.roots import agrees, read_root, root_files, with_keys_of
+from toolkit.channel.state import State
 from toolkit.digest import sha256_bytes
 from toolkit.errors import UserError
+from toolkit.keys.ring import TOP_ROLES, KeyRing
 from toolkit.release import INDEX, target_path
 from toolkit.writing import Observer, Writer, explained, unobserved
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from toolkit.bundle.manifest import PAGE, REPORT, Bundle, artefact_of, read_bundle
 from toolkit.bundle.report_file import json_bytes
-from toolkit.channel.draft import Draft, DraftFile
-from toolkit.channel.figures import figures_of, latency_limit_us, measured_of, model_paths
-from toolkit.channel.licence import licence_text
-from toolkit.channel.lock import lock_of
-from toolkit.channel.provenance import provenance_of
-from toolkit.channel.sbom import sbom_of
 from toolkit.contracts import Artefact
 from toolkit.digest import sha256_bytes, sha256_file
+from toolkit.drafts.draft import Draft, DraftFile
+from toolkit.drafts.figures import figures_of, latency_limit_us, measured_of, model_paths
+from toolkit.drafts.licence import licence_text
+from toolkit.drafts.lock import lock_of
+from toolkit.drafts.provenance import provenance_of
+from toolkit.drafts.sbom import sbom_of
 from toolkit.errors import GateFailed, ToolkitError, UserError, raise_all
 from toolkit.quant.engine_script import engine_script
 from toolkit.release import NAME, WORD, GoldenPair, file_bytes

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from toolkit.channel.keys import FILE, KeyEntry, KeyRing, Secret, stamp, unusable
 from toolkit.digest import sha256_bytes
 from toolkit.errors import SecurityError, ToolkitError, UserError
+from toolkit.keys.ring import FILE, KeyEntry, KeyRing, Secret, stamp, unusable
 from toolkit.writing import Writer
 
 if TYPE_CHECKING:

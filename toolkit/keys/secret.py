@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from toolkit.channel.keys import Secret
 from toolkit.errors import EnvironmentFailure, SecurityError, UserError
+from toolkit.keys.ring import Secret
 
 PASSPHRASE = "EDGESR_KEY_PASSPHRASE"
 PIN = "EDGESR_KEY_PIN"  # of an HSM

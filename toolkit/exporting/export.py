@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from toolkit.channel.signed_release import SignedRelease
 from toolkit.errors import UserError
+from toolkit.exporting.signed_release import SignedRelease
 
 DEVICE_PATH = re.compile(r"/[A-Za-z0-9._/-]{1,200}")
 

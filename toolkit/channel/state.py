@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.channel.folder import METADATA, blob_file, metadata_file
 from toolkit.channel.forward_only import check_newest
-from toolkit.channel.keys import KeyRing, reopened
-from toolkit.channel.keys_root import newest_root, read_root, root_files
 from toolkit.channel.metadata import is_signed
+from toolkit.channel.roots import newest_root, read_root, root_files
 from toolkit.errors import SecurityError, UserError
+from toolkit.keys.ring import KeyRing, reopened
 from toolkit.plugins import did_you_mean
 from toolkit.release import (
     INDEX,

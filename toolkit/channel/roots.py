@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.channel.keys import TOP_ROLES, KeyRing, with_role
-from toolkit.channel.keys_file import signer_of
 from toolkit.channel.metadata import root_of, signed_bytes
 from toolkit.digest import sha256_bytes
 from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError, UserError
+from toolkit.keys.files import signer_of
+from toolkit.keys.ring import TOP_ROLES, KeyRing, with_role
 from toolkit.writing import Writer
 
 if TYPE_CHECKING:

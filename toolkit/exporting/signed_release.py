@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.channel.folder import METADATA, blob_file
-from toolkit.channel.keys_root import read_root, root_files
-from toolkit.channel.metadata_state import State, family_of, read_published
+from toolkit.channel.roots import read_root, root_files
+from toolkit.channel.state import State, family_of, read_published
 from toolkit.digest import sha256_file
 from toolkit.errors import SecurityError, UserError
 from toolkit.release import ALL_BASIS_POINTS, INDEX, MANIFEST, Entry, Release, Role, target_path

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from toolkit.bundle.manifest import Bundle
-from toolkit.channel.figures import figures_of
 from toolkit.contracts import Artefact
 from toolkit.digest import sha256_json
+from toolkit.drafts.figures import figures_of
 from toolkit.release import file_bytes
 
 if TYPE_CHECKING:

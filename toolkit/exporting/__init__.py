@@ -1,0 +1,1 @@
+"""One release of a channel, every signature checked, on its way into another system's format."""

@@ -1,0 +1,1 @@
+"""Signing keys: on disk, encrypted, or in an HSM; who must sign what."""
