@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 import pytest
+from camera.models import COMPATIBLE, FAMILY, Model
+from pull_parts import stored
 
 from toolkit.errors import Problems, UserError
-from toolkit.pull.choose import Camera, choose
+from toolkit.pull.choose import Camera, choose, number_of
 from toolkit.pull.ending import nothing_taken
 from toolkit.pull.runtimes import is_older, reason_against_runtime
 from toolkit.pull.settings import Settings
@@ -54,6 +56,13 @@ def test_each_release_that_is_skipped_has_its_reason():
     )
     assert found == ([2], {5: "compatible", 4: "firmware", 3: "rollout"})
     assert chosen(entry(4, firmware=5)) == ([4], {})
+
+
+def test_a_model_of_another_kind_of_camera_is_no_measure(tmp_path):
+    present = stored(tmp_path, Model(7))
+    assert number_of(None, FAMILY, COMPATIBLE) == 0
+    assert number_of(present, FAMILY, COMPATIBLE) == 7
+    assert number_of(present, "night", COMPATIBLE) == number_of(present, FAMILY, "other") == 0
 
 
 def test_a_release_that_was_served_before_waits_for_no_share():

@@ -10,17 +10,20 @@ import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from camera.models import Model
+from camera.models import Model, blobs
 from camera.repository import Forge
-from pull_parts import settings
+from pull_parts import settings, stored
 
 from toolkit.cli import main
 from toolkit.errors import UserError
 from toolkit.pull import program
 from toolkit.pull.flow import pull
+from toolkit.pull.settings import Testing as Trial
+from toolkit.pull.status import status_json, status_text
 from toolkit.pull.zipped import client_bytes
 
 STATES = ["lock", "clock", "root", "timestamp", "snapshot", "targets", "family", "index",
@@ -95,6 +98,16 @@ def test_the_only_model_survives_a_lost_pointer_and_a_channel_that_holds_it_back
     assert result.standing.current is not None and result.standing.current.release.release == 1
 
 
+def test_a_stored_release_that_cannot_be_tried_does_not_end_the_poll(forge, tmp_path):
+    forge.publish(Model(2))
+    asked = settings(forge, tmp_path, runtimes={"onnxruntime": "99"})
+    files = (replace(one, data=b"{}") if one.role == "contract" else one for one in blobs(3))
+    stored(asked.store, Model(3, files=tuple(files)))
+    (asked.store / "current").write_bytes(b"damaged")
+    result = pull(replace(asked, testing=Trial()))
+    assert result.traffic.requests > 0
+
+
 def test_a_root_that_cannot_be_read_is_the_users_mistake(forge, tmp_path):
     with pytest.raises(UserError, match="root metadata"):
         pull(settings(forge, tmp_path, root=tmp_path / "nothing"))
@@ -129,6 +142,14 @@ def test_status_asks_nobody_and_survives_damage(forge, tmp_path, capsys):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_status_shows_no_escape_codes_of_a_store(tmp_path):
+    (tmp_path / "metadata").mkdir()
+    said = {"signed": {"version": "\x1b[2J", "expires": "\x9b2J"}}
+    (tmp_path / "metadata/\x1b[1m.json").write_text(json.dumps(said))
+    shown = status_text(status_json(tmp_path))
+    assert "trusted " in shown and shown.replace("\n", "").isprintable()
+
+
 def test_mistakes_are_json_too(capsys):
     assert main(["pull", "--json", "--channel", "x"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
@@ -149,6 +170,26 @@ def test_failures_make_polls_rarer_up_to_four_intervals(monkeypatch):
     with pytest.raises(SystemExit):
         program._for_ever(None, 60.0, as_json=False)
     assert pauses == [60.0 * times for times in (1, 2, 3, 4, 4, 4, 1, 2)]
+
+
+def test_a_service_outlives_what_ends_a_single_poll(monkeypatch, capsys):
+    polls = []
+
+    def poll(settings, as_json):
+        polls.append(as_json)
+        if len(polls) == 4:
+            raise SystemExit
+        if len(polls) > 1:
+            raise (UserError("two families"), ZeroDivisionError("a bug"))[len(polls) - 2]
+        return 0
+
+    monkeypatch.setattr(program, "_poll", poll)
+    monkeypatch.setattr("time.sleep", lambda pause_s: None)
+    with pytest.raises(SystemExit):
+        program._for_ever(None, 60.0, as_json=True)
+    out, err = capsys.readouterr()
+    found = [json.loads(line)["error"]["text"] for line in out.splitlines()]
+    assert found == ["two families", "ZeroDivisionError: a bug"] and "two families" in err
 
 
 def test_a_service_ends_cleanly(forge, tmp_path):

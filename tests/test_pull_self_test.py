@@ -84,6 +84,24 @@ def test_a_test_that_cannot_run_says_nothing_about_the_model(tmp_path, script):
     assert blocked(tmp_path / "store") == {} and not (tmp_path / "store/trial").exists()
 
 
+def test_a_camera_that_can_start_no_process_says_nothing_about_the_model(tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    found = stored(store, Model(1))
+    monkeypatch.setattr("sys.executable", "/nothing/python")
+    with pytest.raises(EnvironmentFailure) as failed:
+        try_out(store, found, program(tmp_path, "exit 0"), print, lambda: None)
+    assert failed.value.kind == "runtime"
+    assert blocked(store) == {} and attempts(store, found.id) == 0
+
+
+def test_a_test_that_cannot_be_written_down_is_no_attempt(tmp_path):
+    store = tmp_path / "store"
+    found = stored(store, model(contract={}))
+    with pytest.raises(SecurityError):
+        try_out(store, found, Trial(), print, lambda: None)
+    assert blocked(store) == {} and attempts(store, found.id) == 0
+
+
 def test_the_child_is_limited_and_knows_nothing_of_ours(tmp_path, monkeypatch):
     monkeypatch.setenv("CHANNEL_TOKEN", "secret")
     monkeypatch.setenv("https_proxy", "http://user:secret@proxy")

@@ -280,7 +280,8 @@ def _release(value: Mapping[str, Any], files: tuple[File, ...]) -> Release:
 def _file(value: Mapping[str, Any]) -> File:
     _require(value["role"] in get_args(Role), f"the role `{value['role']!a}` is not known")
     name = _matching(value["name"], NAME)
-    _require(name not in (MANIFEST, INDEX) and not name.endswith(".part"), f"`{name}` is ours")
+    folded = name.casefold()  # on FAT these are one
+    _require(folded not in (MANIFEST, INDEX) and not folded.endswith(".part"), f"`{name}` is ours")
     return File(
         name=name,
         role=value["role"],

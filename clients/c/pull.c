@@ -163,7 +163,10 @@ static void collect(const struct standing *kept) {
 
 /* The newest release first; true where one is served now. */
 static bool take_newest(void) {
-    long long above = task.before.current.there ? task.before.current.release : 0;
+    const struct stored *now = &task.before.current;
+    bool same = now->there && strcmp(now->family, task.family) == 0 &&
+                strcmp(now->compatible, task.compatible) == 0; /* else its number is no measure */
+    long long above = same ? now->release : 0;
     for (size_t i = 0; i < task.index.count && task.index.entries[i].release > above; i++) {
         if (take_release(&task.index.entries[i])) return true;
         if (fault_kind() != KIND_NONE) return false;

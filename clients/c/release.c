@@ -47,8 +47,8 @@ static bool name_is_sound(const char *name) {
     if (length == 0 || length > NAME_MOST_BYTES || strchr(alphanumeric, name[0]) == NULL ||
         strspn(name, name_characters) != length)
         return false;
-    bool ours = strcmp(name, MANIFEST) == 0 || strcmp(name, "index.json") == 0;
-    return !ours && (length < 5 || strcmp(name + length - 5, ".part") != 0);
+    bool ours = strcasecmp(name, MANIFEST) == 0 || strcasecmp(name, "index.json") == 0;
+    return !ours && (length < 5 || strcasecmp(name + length - 5, ".part") != 0); /* one on FAT */
 }
 
 static bool malformed(const char *file, const char *found) {
@@ -212,6 +212,8 @@ static bool texts_are_sound(const json_t *value) {
 static bool facts_read(json_t *value, struct release *out) {
     long long number;
     const json_t *limit = json_object_get(value, "latency_limit_us");
+    out->family = json_text(value, "family");
+    out->compatible = json_text(value, "compatible");
     out->content = json_text(value, "content");
     out->runtime = json_text(value, "runtime");
     out->runtime_least = json_text(value, "runtime_least");
@@ -224,13 +226,11 @@ static bool facts_read(json_t *value, struct release *out) {
 
 bool release_read(json_t *value, const struct entry *entry, const char *family,
                   struct release *out) {
-    const char *compatible = json_text(value, "compatible");
-    const char *own_family = json_text(value, "family");
     if (!read_schema(value, MANIFEST)) return false;
     if (!facts_read(value, out) || !json_count(value, "release", 1, COUNT_MOST, &out->number))
         return malformed(MANIFEST, "a key is missing, or its value is of another type");
-    if (entry != NULL && (out->number != entry->release || strcmp(own_family, family) != 0 ||
-                          strcmp(compatible, entry->compatible) != 0))
+    if (entry != NULL && (out->number != entry->release || strcmp(out->family, family) != 0 ||
+                          strcmp(out->compatible, entry->compatible) != 0))
         return malformed(MANIFEST, "it is not the release that the index lists");
     if (!files_read(json_array_in(value, "files"), out)) return false;
     if (!golden_are_sound(json_array_in(value, "golden"), out))

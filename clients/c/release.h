@@ -28,7 +28,7 @@ struct release_file {
 
 struct release {
     long long number, min_firmware;
-    const char *content, *runtime, *runtime_least, *model;
+    const char *family, *compatible, *content, *runtime, *runtime_least, *model;
     struct release_file files[FILES_MOST];
     size_t count;
 };

@@ -116,6 +116,8 @@ bool store_release(const struct store *store, const char *id, struct stored *out
         out->release = release.number;
         snprintf(out->id, sizeof out->id, "%s", id);
         snprintf(out->content, sizeof out->content, "%s", release.content);
+        snprintf(out->family, sizeof out->family, "%.32s", release.family);
+        snprintf(out->compatible, sizeof out->compatible, "%.100s", release.compatible);
         snprintf(out->model, sizeof out->model, "%s", release.model);
     }
     arena_rewind(mark);

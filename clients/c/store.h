@@ -19,6 +19,7 @@ struct stored { /* a release of which every file was there with its digest */
     long long release;
     char id[SHA256_HEX]; /* SHA-256 of its release.json, and the name of its folder */
     char content[SHA256_HEX];
+    char family[33], compatible[101]; /* what is longer is no sound word: it is cut */
     char model[NAME_MOST_BYTES + 1];
 };
 

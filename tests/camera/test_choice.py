@@ -23,6 +23,14 @@ def test_a_channel_without_a_release_for_this_camera_says_so(camera, forge):
     assert_kept(camera, before, forge, at=AFTER)
 
 
+def test_a_model_for_another_camera_gives_way_to_a_lower_number_for_this_one(camera, forge):
+    """Who named the wrong kind of camera first is not held to the numbers of that kind."""
+    forge.publish(Model(2, compatible="other-camera"), Model(3))
+    assert camera.pull().code == 0 and camera.store.release == 3
+    outcome = camera.pull(compatible="other-camera")
+    assert outcome.code == 0 and camera.store.release == 2 and camera.store.is_served(), outcome
+
+
 def test_firmware_that_is_too_old_keeps_what_it_has(camera, forge):
     forge.publish(Model(2, min_firmware=7))
     before = camera.store.state()

@@ -108,6 +108,8 @@ HOSTILE = {
     "folder": {"name": "a/b"},
     "ours": {"name": "release.json"},
     "half": {"name": "model.bin.part"},
+    "ours-on-fat": {"name": "Release.JSON"},
+    "half-on-fat": {"name": "model.bin.PART"},
     "same-name": {"name": "model.bin"},
     "same-name-on-fat": {"name": "MODEL.BIN"},
     "newline": {"name": "a\nb"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from toolkit.errors import EnvironmentFailure
+from toolkit.errors import EnvironmentFailure, ToolkitError
 from toolkit.pull.disk import STAYS
 from toolkit.pull.heal import healed
 from toolkit.pull.self_test import CRASH, Verdict, self_test
@@ -52,7 +52,7 @@ def try_out(
         within()
         try:
             verdict = self_test(stored, testing)
-        except EnvironmentFailure:
+        except ToolkitError:  # it was not the model that failed
             end_trial(store)
             raise
     if verdict.kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from toolkit.pull.store import Stored
 from toolkit.release import ALL_BASIS_POINTS, Entry, Index
 
 ROLLOUT, COMPATIBLE, FIRMWARE = "rollout", "compatible", "firmware"
@@ -56,6 +57,15 @@ def choose(index: Index, camera: Camera, *, above: int, had: int = 0) -> Choice:
         held_back=tuple(held),
         is_meant=any(one.compatible == camera.compatible for one in index.releases),
     )
+
+
+def number_of(present: Stored | None, family: str, compatible: str) -> int:
+    """What newer releases must exceed; 0: a model of another kind of camera is no measure."""
+    if present is None:
+        return 0
+    release = present.release
+    same = (release.family, release.compatible) == (family, compatible)
+    return release.release if same else 0
 
 
 def reason_against(entry: Entry, camera: Camera) -> HeldBack | None:

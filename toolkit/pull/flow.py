@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError, UserError
 from toolkit.pull import clock
-from toolkit.pull.choose import Camera, HeldBack, choose
+from toolkit.pull.choose import Camera, HeldBack, choose, number_of
 from toolkit.pull.disk import failure_of, nothing, read_small
 from toolkit.pull.ending import nothing_taken
 from toolkit.pull.fetch import Http
@@ -146,7 +146,7 @@ def _poll_in_store(poll: Poll, root: bytes, before: Standing, had: int) -> Resul
         compatible=poll.settings.compatible or family,
         firmware=poll.settings.firmware,
     )
-    above = 0 if before.current is None else before.current.release.release
+    above = number_of(before.current, family, camera.compatible)
     choice = choose(index, camera, above=above, had=had)
     held_back = _told(choice.held_back, poll.say)
     for entry in choice.candidates:
@@ -233,7 +233,7 @@ def _is_good(poll: Poll, stored: Stored) -> bool:
         return False
     try:
         verdict = try_out(poll.settings.store, stored, poll.settings.testing, poll.say, nothing)
-    except EnvironmentFailure as problem:
+    except ToolkitError as problem:
         poll.say(problem.problem)
         return False
     return not verdict.kind

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from toolkit import __version__
-from toolkit.errors import EnvironmentFailure, ToolkitError
+from toolkit.errors import EnvironmentFailure, InternalFailure, ToolkitError
 from toolkit.pull.result import SCHEMA, error_json
 from toolkit.pull.words import add_options, seconds_of, settings_of, store_of
 
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             return _run(arguments)
     except ToolkitError as problem:
         if arguments.json:
-            _print({"schema": SCHEMA, "outcome": "failed", "error": error_json(problem)})
+            _print_failure(problem)
         raise
 
 
@@ -110,14 +110,32 @@ def _end(_number: int, _frame: object) -> NoReturn:
 
 
 def _for_ever(settings: Settings, interval_s: float, *, as_json: bool) -> NoReturn:
-    """Each failure adds an interval, up to four in all; a success starts over."""
-    failures = 0
+    """Each failure adds an interval, up to four in all; a success starts over.
+
+    A mistake in the options ends the first poll. Later ones end nothing: somebody else may have
+    published a second family, or be writing root.json.
+    """
+    poll, failures = _poll, 0
     while True:
-        failures = 0 if _poll(settings, as_json=as_json) == 0 else failures + 1
+        failures = 0 if poll(settings, as_json=as_json) == 0 else failures + 1
+        poll = _survived
         pause_s = interval_s * (1 + min(failures, FAILURES_MOST))
         pause_s *= random.uniform(1 - JITTER_SHARE, 1 + JITTER_SHARE)
         _say(f"next poll in {pause_s:.0f} s")
         time.sleep(pause_s)
+
+
+def _survived(settings: Settings, *, as_json: bool) -> int:
+    try:
+        return _poll(settings, as_json=as_json)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        problem = error if isinstance(error, ToolkitError) else InternalFailure.of(error)
+        print(problem, file=sys.stderr)  # noqa: T201
+        if as_json:
+            _print_failure(problem)
+        return problem.exit_code
 
 
 def _poll(settings: Settings, *, as_json: bool) -> int:
@@ -167,6 +185,10 @@ def _return_to_previous(arguments: argparse.Namespace) -> int:
     value = served(found)
     _print(value if arguments.json else f"release {value['release']} is served again")
     return 0
+
+
+def _print_failure(problem: ToolkitError) -> None:
+    _print({"schema": SCHEMA, "outcome": "failed", "error": error_json(problem)})
 
 
 def _say(line: str) -> None:

@@ -86,6 +86,8 @@ def _ended(
         )
     except subprocess.TimeoutExpired:
         return None
+    except (OSError, subprocess.SubprocessError) as error:  # no memory for a process, no Python
+        raise _unable(f"no process can be started: {error}", line[0]) from error
     except TooMuchOutput:
         return Ended(code=SIGNALLED + 9, stdout=b"", stderr="it wrote without end")
 

@@ -49,6 +49,11 @@ def trusted_until(metadata: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _shown(value: object) -> str:
+    """Names and words of files that anybody may have put there: no escape codes."""
+    return ascii(value).strip("'")[:40]
+
+
 def _signed(path: Path) -> Mapping[str, Any]:
     try:
         value = json.loads(read_small(path, METADATA_MAX_BYTES) or b"")["signed"]
@@ -74,6 +79,6 @@ def status_text(value: Mapping[str, Any]) -> str:
     for content, kind in value["blocked"].items():
         lines.append(f"blocked [{kind}]: {content[:16]}")
     for role, said in value["metadata"].items():
-        until = f", until {said['expires']}" if "expires" in said else ""
-        lines.append(f"trusted {role} {said['version']}{until}")
+        until = f", until {_shown(said['expires'])}" if "expires" in said else ""
+        lines.append(f"trusted {_shown(role)} {_shown(said['version'])}{until}")
     return "\n".join(lines)

@@ -244,15 +244,18 @@ def copy_from_stored(store: Path, file: File, goal: Path) -> bool:
             source = folder_of(store, id) / other.name
             same = (other.sha256, other.length) == (file.sha256, file.length)
             if same and source != goal and is_whole(source, other):
-                _copy(source, goal)
-                return is_whole(goal, file)
+                return _copied(source, goal, file)
     return False
 
 
-def _copy(source: Path, goal: Path) -> None:
+def _copied(source: Path, goal: Path, file: File) -> bool:
     part = part_of(goal)
     with telling(goal):
         with source.open("rb") as given, open_part(part, keep=False) as made:
             shutil.copyfileobj(given, made)
             settle(made)
+        if not is_whole(part, file):
+            part.unlink()
+            return False
         put_in_place(part, goal)
+    return True
