@@ -157,7 +157,7 @@ def test_the_licence_text_says_whose_and_where(tmp_path):
 
 def test_the_published_report_tells_no_address_of_the_lab(tmp_path):
     timed = replace(
-        made.LITERT, latency=replace(made.LITERT.latency, device="ssh://pi@camera.lab:2222")
+        made.LITERT, latency=replace(made.LITERT.latency, device="ssh://pi&co@camera.lab:2222")
     )
     draft = draft_of(made.bundle(tmp_path, timed))
     reports = [one for one in draft.files if one.role == "report"]

@@ -5,6 +5,7 @@ The same bundle gives the same bytes: no time, no host and no random number gets
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -206,5 +207,6 @@ def _public(bundle: Bundle, name: str) -> bytes:
     told |= {file.latency.device for file in bundle.report.files if file.latency}
     for url in sorted(told, key=len, reverse=True):
         if isinstance(url, str) and "//" in url:
-            text = text.replace(url.encode(), url.partition("//")[0].encode())
+            for form in (url, html.escape(url)):
+                text = text.replace(form.encode(), url.partition("//")[0].encode())
     return text
