@@ -297,7 +297,7 @@ def test_names_from_the_network_cannot_steer_a_terminal(camera, forge):
     forge.put_raw("targets", file_bytes(envelope))
     forge.renew("snapshot", "timestamp")
     outcome = camera.pull()
-    assert outcome.kind == "malformed" and "`?[2Jgone`" in outcome.stderr
+    assert outcome.kind == "mix-and-match" and "`?[2Jgone`" in outcome.stderr
     assert "\x1b" not in outcome.stderr
 
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+_Static_assert(sizeof(time_t) >= 8, "dates after 2038 need glibc 2.34 or musl 1.2 on 32 bits");
+
 bool time_parse(const char *text, int64_t *seconds) {
     static const char form[] = "dddd-dd-ddTdd:dd:ddZ";
     struct tm parts = {0};

@@ -9,7 +9,7 @@
 
 #define LINE_MOST 128u
 
-static char blocked[BLOCKED_MOST_BYTES + 128];
+static char blocked[BLOCKED_MOST_BYTES + LINE_MOST];
 
 /* The list as one text; "" where there is none, or one that cannot be read. */
 static size_t read_blocked(const struct store *store) {
@@ -40,6 +40,7 @@ bool store_block(const struct store *store, const char *content, const char *kin
     if (store_blocked(store, content, known) && strcmp(known, kind) == 0) return true;
     size_t length = read_blocked(store);
     char *start = blocked;
+    if (length > 0 && blocked[length - 1] != '\n') blocked[length++] = '\n';
     length += (size_t)snprintf(blocked + length, sizeof blocked - length, "%s %s\n", content, kind);
     while (length > BLOCKED_MOST_BYTES) { /* the oldest lines go */
         size_t line = strcspn(start, "\n") + 1;

@@ -54,8 +54,10 @@ bool fail(enum kind kind, const char *format, ...) {
 
 bool fail_held_back(const char *word, const char *format, ...) {
     va_list arguments;
+    enum kind kind = OLD_FIRMWARE; /* `misbehaved`, or one of a later client, are none of ours */
+    while (kind < HELD_BACK && strcmp(words[kind], word) != 0) kind++;
     va_start(arguments, format);
-    remember(HELD_BACK, word, format, arguments);
+    remember(kind, word, format, arguments);
     va_end(arguments);
     return false;
 }
@@ -116,7 +118,8 @@ static const char *hint_of(enum kind kind) {
     case OLD_RUNTIME: return "install the runtime, or state its version with --runtime";
     case GOLDEN:
     case SLOW:
-    case CRASH: return "the present model stays; publish a better one";
+    case CRASH:
+    case HELD_BACK: return "the present model stays; publish a better one";
     default:
         return kind_exit_code(kind) == 5
                    ? "the present model stays; tell whoever runs the channel"

@@ -19,7 +19,10 @@
 #define PART_NAME (NAME_MOST_BYTES + 160u) /* a metadata file's name may be a quoted role */
 
 int folder_open(int parent, const char *name, bool make) {
-    if (make && mkdirat(parent, name, 0755) != 0 && errno != EEXIST) return -1;
+    if (make && mkdirat(parent, name, 0755) == 0)
+        fsync(parent); /* its name must be there before anything leads to it */
+    else if (make && errno != EEXIST)
+        return -1;
     return openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 }
 
@@ -137,7 +140,8 @@ bool file_copy(int from, const char *name, int to, const char *goal) {
     struct stat facts;
     int source = regular_open(from, name, &facts);
     if (source < 0) return false;
-    int file = openat(to, goal, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    unlinkat(to, goal, 0); /* whatever is there */
+    int file = openat(to, goal, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
     ssize_t got = 0;
     bool copied = file >= 0;
     while (copied && (got = read_some(source, chunk, sizeof chunk)) > 0)
@@ -152,8 +156,8 @@ int file_append(int folder, const char *name, off_t *size) {
     struct stat facts;
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     int file = openat(folder, name, flags, 0644);
-    if (file < 0 && errno == ELOOP && unlinkat(folder, name, 0) == 0) /* a link: not ours */
-        file = openat(folder, name, flags, 0644);
+    bool is_ours = file >= 0 || (errno != ELOOP && errno != ENXIO); /* a link, a pipe */
+    if (!is_ours && unlinkat(folder, name, 0) == 0) file = openat(folder, name, flags, 0644);
     if (file < 0) return -1;
     if (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode)) {
         close(file);
@@ -164,18 +168,20 @@ int file_append(int folder, const char *name, off_t *size) {
     return file;
 }
 
-void folder_remove(int parent, const char *name, const char *first) {
+void folder_remove(int parent, const char *name, const char *spared) {
     int folder = folder_open(parent, name, false);
     DIR *listing = folder < 0 ? NULL : fdopendir(folder);
     if (listing == NULL) {
         if (folder >= 0) close(folder);
         return;
     }
-    unlinkat(folder, first, 0);
     const struct dirent *entry;
-    for (unsigned int n = 0; n < COLLECT_MOST && (entry = readdir(listing)) != NULL; n++)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            unlinkat(dirfd(listing), entry->d_name, 0);
+    for (unsigned int n = 0; n < COLLECT_MOST && (entry = readdir(listing)) != NULL; n++) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            strcmp(entry->d_name, spared) == 0 || unlinkat(folder, entry->d_name, 0) == 0)
+            continue;
+        folder_remove(folder, entry->d_name, ""); /* of a self-test; as deep as files may be open */
+    }
     closedir(listing);
     unlinkat(parent, name, AT_REMOVEDIR);
 }

@@ -28,7 +28,7 @@ bool file_copy(int from, const char *name, int to, const char *goal);
 int file_append(int folder, const char *name, off_t *size); /* opened for writing at its end */
 bool write_all(int file, const void *data, size_t length);
 
-/* Remove a folder's files, `first` before the others, then the folder; what cannot go stays. */
-void folder_remove(int parent, const char *name, const char *first);
+/* Remove all in a folder but `spared` ("": nothing), then the folder where it is empty. */
+void folder_remove(int parent, const char *name, const char *spared);
 
 #endif

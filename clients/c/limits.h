@@ -30,7 +30,7 @@
 #define COUNT_MOST (1ll << 40)
 #define BASIS_POINTS_ALL 10000
 
-#define BLOCKED_MOST_BYTES (16u << 10) /* about 200 lines; the oldest go first */
+#define BLOCKED_MOST_BYTES (32u << 10) /* holds the other client's 256 lines; the oldest go first */
 #define TRIAL_ATTEMPTS_MOST 5
 #define HELD_BACK_MOST 8u
 #define COLLECT_MOST 256u /* folders and files looked at by one run of `collect` */

@@ -11,6 +11,7 @@
 int main(int count, char **words) {
     struct options options;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* where it is ignored, a self-test's verdict is lost */
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then told as a full disk */
     json_in_arena();
     if (!options_read(count, words, &options) || !http_open(&options.transfer)) {

@@ -3,6 +3,7 @@
 
 #include <fnmatch.h>
 #include <string.h>
+#include <strings.h>
 
 #include "clock.h"
 #include "fault.h"
@@ -82,7 +83,7 @@ bool fileinfo_read(const json_t *entry, struct fileinfo *out) {
 }
 
 bool fileinfo_matches(const struct fileinfo *info, const char *data, size_t length) {
-    if (info->length >= 0 && (size_t)info->length != length) return false;
+    if (info->length >= 0 && info->length != (long long)length) return false;
     return info->hashes == NULL || hashes_match(info->hashes, data, length);
 }
 
@@ -108,7 +109,7 @@ static bool are_delegations(const json_t *delegations) {
             !json_is_boolean(json_object_get(role, "terminating")))
             return false;
         for (size_t r = 0; r < sizeof role_words / sizeof *role_words; r++)
-            if (strcmp(name, role_words[r]) == 0) return false; /* of the root alone */
+            if (strcasecmp(name, role_words[r]) == 0) return false; /* on FAT the same file */
     }
     return roles != NULL || json_object_in(delegations, "succinct_roles") != NULL;
 }

@@ -103,6 +103,8 @@ bool obtain_manifest(const struct entry *entry) {
     if (value == NULL || !release_read(value, entry, task.family, &task.release) ||
         !files_are_signed())
         return false;
+    if (task.looked_at_count < HELD_BACK_MOST)
+        memcpy(task.looked_at[task.looked_at_count++], task.id, sizeof task.id);
     at("manifest", "after");
     return true;
 }
@@ -148,9 +150,18 @@ static bool obtain_file(int folder, const struct release_file *file) {
     return file_rename(folder, part, file->name);
 }
 
+void collect_releases(const struct standing *kept, const char *also) {
+    const char *const ids[3] = {kept->current.id, kept->previous.id, also};
+    store_collect(&task.store, ids, (const char (*)[SHA256_HEX])task.looked_at,
+                  task.looked_at_count);
+}
+
 static bool obtain_files(int folder) {
+    struct standing kept = task.before;
     at("space", "before");
-    store_collect(&task.store, task.before.current.id, task.before.previous.id, task.id);
+    /* without a current one, the newest that is whole may be all that this camera has */
+    if (!kept.current.there) store_newest(&task.store, &kept.current);
+    collect_releases(&kept, task.id);
     at("space", "in");
     if (!require_space(folder)) return false;
     at("space", "after");

@@ -144,6 +144,14 @@ static bool runtime(char *text, struct options *out) {
     return true;
 }
 
+/* A later floor than the program's own; an earlier one is of no use. */
+static bool raise_floor(const char *text, int64_t *floor_s) {
+    int64_t stated;
+    if (!time_parse(text, &stated)) return false;
+    if (stated > *floor_s) *floor_s = stated;
+    return true;
+}
+
 static bool take_number(int option, const char *text, struct options *out) {
     long long number;
     switch (option) {
@@ -173,7 +181,7 @@ static bool take(int option, char *text, struct options *out) {
     case COMPATIBLE: out->compatible = text; return true;
     case RUNTIME: return runtime(text, out);
     case SELF_TEST: return access(out->self_test = text, X_OK) == 0;
-    case TIME_FLOOR: return time_parse(text, &out->time_floor_s);
+    case TIME_FLOOR: return raise_floor(text, &out->time_floor_s);
     case CA: return access(out->transfer.ca = text, R_OK) == 0;
     case JSON: return out->json = true;
     case STATUS: return out->status = true;

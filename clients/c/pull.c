@@ -130,7 +130,7 @@ static void serve_stored_anyway(void) {
 static bool lock_and_heal(void) {
     bool lost;
     at("lock", "before");
-    if (!store_open(&task.store, task.options->store) ||
+    if (!store_open(&task.store, task.options->store, true) ||
         !store_lock(&task.store, task.options->wait_s))
         return false;
     at("lock", "in");
@@ -155,7 +155,7 @@ static bool take_release(const struct entry *entry) {
 static void collect(const struct standing *kept) {
     at("collect", "before");
     at("collect", "in");
-    store_collect(&task.store, kept->current.id, kept->previous.id, NULL);
+    collect_releases(kept, "");
     at("collect", "after");
 }
 
@@ -188,7 +188,7 @@ static void poll_once(void) {
 }
 
 static void show_status(void) {
-    if (access(task.options->store, F_OK) != 0 || !store_open(&task.store, task.options->store))
+    if (!store_open(&task.store, task.options->store, false))
         fail(STORE_DAMAGED, "there is no store `%s`", task.options->store);
     else
         task.result.standing = store_standing(&task.store);
@@ -196,7 +196,7 @@ static void show_status(void) {
 }
 
 static void send_back(void) {
-    if (!store_open(&task.store, task.options->store) ||
+    if (!store_open(&task.store, task.options->store, true) ||
         !store_lock(&task.store, task.options->wait_s) ||
         !store_return_to_previous(&task.store, &task.result.standing))
         return;
@@ -205,6 +205,7 @@ static void send_back(void) {
 
 int pull(const struct options *options) {
     task.options = options;
+    task.store = (struct store){options->store, -1, -1, -1, -1};
     if (options->status)
         show_status();
     else if (options->return_to_previous)
@@ -219,7 +220,5 @@ int pull(const struct options *options) {
     }
     if (fault_kind() != KIND_NONE) print_fault();
     result_print(&task.result, options->store, options->json);
-    int code = kind_exit_code(fault_kind());
-    store_close(&task.store);
-    return code;
+    return kind_exit_code(fault_kind());
 }

@@ -9,31 +9,44 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "limits.h"
 
+#define OPEN_MOST 1024 /* descriptors that may be ours */
+
 enum { TIMED_OUT_CODE = 124, CANNOT_RUN = 126, NOT_FOUND = 127 };
 
-static void limit(int which, unsigned long long most) {
+#ifdef __GLIBC__
+typedef __rlimit_resource_t resource;
+#else
+typedef int resource;
+#endif
+
+static void limit(resource which, unsigned long long most) {
     struct rlimit now;
-    if (getrlimit((__rlimit_resource_t)which, &now) != 0) return;
+    if (getrlimit(which, &now) != 0) return;
     rlim_t least = now.rlim_max == RLIM_INFINITY || most < now.rlim_max ? (rlim_t)most : now.rlim_max;
     now.rlim_cur = now.rlim_max = least;
-    setrlimit((__rlimit_resource_t)which, &now);
+    setrlimit(which, &now);
 }
 
 /* In the child: a group of its own, that is killed as a whole and dies with us. */
-static void confine(const struct options *options) {
+static void confine(const struct options *options, pid_t parent) {
     sigset_t none;
+    struct stat talk;
+    bool logged = fstat(STDERR_FILENO, &talk) == 0 && S_ISREG(talk.st_mode);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(CANNOT_RUN); /* it has gone meanwhile */
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_AS, (unsigned long long)options->self_test_mb << 20);
-    limit(RLIMIT_FSIZE, TEST_FILE_BYTES);
+    /* its talk goes to the end of a log, which may be long already */
+    limit(RLIMIT_FSIZE, TEST_FILE_BYTES + (logged ? (unsigned long long)talk.st_size : 0));
     limit(RLIMIT_NOFILE, TEST_FILES_MOST);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     long cpu_s = options->self_test_s * (cores < 1 ? 1 : cores) + 10;
@@ -45,7 +58,7 @@ static void confine(const struct options *options) {
 }
 
 /* Little of our environment: no proxies, no tokens. Stdout carries the result, so it is not theirs. */
-static _Noreturn void become(const struct options *options, const char *folder) {
+static _Noreturn void become(const struct options *options, const char *folder, pid_t parent) {
     static const char *const kept[] = {"PATH", "LD_LIBRARY_PATH", "LANG", "TZ", "TMPDIR"};
     char settings[6][4200], *environment[7] = {NULL};
     size_t count = 0;
@@ -61,7 +74,8 @@ static _Noreturn void become(const struct options *options, const char *folder) 
     int nothing = open("/dev/null", O_RDONLY);
     if (nothing >= 0) dup2(nothing, STDIN_FILENO);
     dup2(STDERR_FILENO, STDOUT_FILENO);
-    confine(options);
+    for (int file = STDERR_FILENO + 1; file < OPEN_MOST; file++) close(file); /* libcurl's too */
+    confine(options, parent);
     char program_word[4096], folder_word[4096];
     snprintf(program_word, sizeof program_word, "%s", options->self_test);
     snprintf(folder_word, sizeof folder_word, "%s", folder);
@@ -69,13 +83,17 @@ static _Noreturn void become(const struct options *options, const char *folder) 
     _exit(errno == ENOENT ? NOT_FOUND : CANNOT_RUN);
 }
 
-/* Wait for the child, at most until the limit. False: it was still running. */
-static bool ended(pid_t child, long limit_s, const sigset_t *ending, int *status) {
+/* Wait for the child, at most until the limit; not reaped, so that its number stays its own.
+   False: it was still running. */
+static bool ended(pid_t child, long limit_s, const sigset_t *ending) {
     struct timespec now, until, left;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += limit_s;
     for (;;) {
-        if (waitpid(child, status, WNOHANG) == child) return true;
+        siginfo_t found = {.si_pid = 0};
+        if (waitid(P_PID, (id_t)child, &found, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            found.si_pid == child)
+            return true;
         clock_gettime(CLOCK_MONOTONIC, &now);
         left.tv_sec = until.tv_sec - now.tv_sec;
         left.tv_nsec = until.tv_nsec - now.tv_nsec;
@@ -111,14 +129,14 @@ bool self_test(const struct options *options, const char *release_folder, struct
     sigemptyset(&ending);
     sigaddset(&ending, SIGCHLD);
     sigprocmask(SIG_BLOCK, &ending, &before);
-    pid_t child = fork();
-    if (child == 0) become(options, release_folder);
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) become(options, release_folder, parent);
     if (child > 0) setpgid(child, child); /* as the child does: whoever comes first */
-    bool done = child > 0 && ended(child, options->self_test_s, &ending, &status);
+    bool done = child > 0 && ended(child, options->self_test_s, &ending);
     if (child > 0) {
         kill(-child, SIGKILL); /* what it started must not run on */
         kill(child, SIGKILL);
-        while (!done && waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (child < 0)

@@ -35,22 +35,15 @@ static bool make_path(const char *path) {
     return mkdir(folder, 0755) == 0 || errno == EEXIST;
 }
 
-bool store_open(struct store *store, const char *path) {
+bool store_open(struct store *store, const char *path, bool make) {
     *store = (struct store){path, -1, -1, -1, -1};
-    if (!make_path(path)) return fail_errno(errno, "make", path);
+    if (make && !make_path(path)) return fail_errno(errno, "make", path);
     store->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->folder < 0) return fail_errno(errno, "open", path);
-    store->metadata = folder_open(store->folder, "metadata", true);
-    if (store->metadata < 0) return fail_errno(errno, "open", "metadata");
-    store->releases = folder_open(store->folder, "releases", true);
-    return store->releases >= 0 || fail_errno(errno, "open", "releases");
-}
-
-void store_close(struct store *store) {
-    const int all[] = {store->lock, store->releases, store->metadata, store->folder};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i] >= 0) close(all[i]);
-    *store = (struct store){store->path, -1, -1, -1, -1};
+    store->metadata = folder_open(store->folder, "metadata", make);
+    if (make && store->metadata < 0) return fail_errno(errno, "open", "metadata");
+    store->releases = folder_open(store->folder, "releases", make);
+    return !make || store->releases >= 0 || fail_errno(errno, "open", "releases");
 }
 
 static bool fail_busy(const struct store *store, long wait_s) {
@@ -168,15 +161,16 @@ bool store_copy(const struct store *store, const struct release_file *file, int 
     return copied;
 }
 
-void store_collect(const struct store *store, const char *first, const char *second,
-                   const char *third) {
-    const char *const kept[] = {first, second, third};
+void store_collect(const struct store *store, const char *const kept[3],
+                   const char (*manifests)[SHA256_HEX], size_t manifest_count) {
     DIR *listing = list_releases(store);
     const char *id;
     while (listing != NULL && (id = next_id(listing)) != NULL) {
-        bool keep = false;
-        for (size_t i = 0; i < 3; i++) keep = keep || (kept[i] != NULL && strcmp(kept[i], id) == 0);
-        if (!keep) folder_remove(store->releases, id, MANIFEST);
+        bool keep = false, is_known = false;
+        for (size_t i = 0; i < 3; i++) keep = keep || strcmp(kept[i], id) == 0;
+        for (size_t i = 0; i < manifest_count; i++)
+            is_known = is_known || strcmp(manifests[i], id) == 0;
+        if (!keep) folder_remove(store->releases, id, is_known ? MANIFEST : "");
     }
     if (listing != NULL) closedir(listing);
 }

@@ -27,9 +27,8 @@ struct standing { /* what the camera can serve right now */
     struct stored current, previous;
 };
 
-bool store_open(struct store *store, const char *path);
+bool store_open(struct store *store, const char *path, bool make);
 bool store_lock(struct store *store, long wait_s); /* until the process ends, however it ends */
-void store_close(struct store *store);
 
 /* A stored release with every file verified. */
 bool store_release(const struct store *store, const char *id, struct stored *out);
@@ -56,8 +55,9 @@ long store_attempts(const struct store *store, const char *id);
 bool store_begin_trial(const struct store *store, const char *id, long attempt);
 void store_end_trial(const struct store *store);
 
-/* Remove every release but these; NULL for none. */
-void store_collect(const struct store *store, const char *first, const char *second,
-                   const char *third);
+/* Remove every release but `kept`; of `manifests` only release.json stays, which says the next time
+   why they are not taken. */
+void store_collect(const struct store *store, const char *const kept[3],
+                   const char (*manifests)[SHA256_HEX], size_t manifest_count);
 
 #endif

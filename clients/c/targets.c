@@ -26,9 +26,8 @@ bool trust_load_targets(struct trust *trust, const char *role, const json_t *key
                          const json_t *delegation, struct metadata *out) {
     char name[FILE_NAME], kept_as[FILE_NAME], listed[FILE_NAME];
     size_t length = 0;
-    bool top = out == &trust->targets;
-    struct expected want = {.role = TARGETS, .word = role, .parent = "snapshot.json",
-                            .state = top ? "targets" : "family", .keys = keys,
+    const char *state = out == &trust->targets ? "targets" : "family";
+    struct expected want = {.role = TARGETS, .parent = "snapshot.json", .keys = keys,
                             .delegation = delegation};
     int written = snprintf(listed, sizeof listed, "%s.json", role);
     const json_t *entry =
@@ -36,17 +35,18 @@ bool trust_load_targets(struct trust *trust, const char *role, const json_t *key
             ? NULL
             : json_object_get(json_object_in(trust->snapshot.body, "meta"), listed);
     if (!fileinfo_read(entry, &want.info))
-        return fail(MALFORMED, "`snapshot.json` does not list the role `%.60s`", role);
-    at(want.state, "before");
+        return fail(MIX_AND_MATCH, "`snapshot.json` does not list the role `%.60s`", role);
+    at(state, "before");
     if (!trust_role_file(trust, role, want.info.version, name) ||
         !url_quote(kept_as, sizeof kept_as - sizeof ".json", role, ""))
         return false;
     strcat(kept_as, ".json");
     bool ready = stored_targets(trust, &want, kept_as, out);
-    if (ready) at(want.state, "in");
-    ready = ready || (trust_fetch_role(trust, &want, name, out, &length) && trust_fresh(trust, out, role) &&
-                      file_write(trust->folder, kept_as, trust_fetched, length, want.state));
-    if (ready) at(want.state, "after");
+    if (ready) at(state, "in");
+    ready = ready ||
+            (trust_fetch_role(trust, &want, name, out, &length) && trust_fresh(trust, out, role) &&
+             file_write(trust->folder, kept_as, trust_fetched, length, state));
+    if (ready) at(state, "after");
     return ready;
 }
 

@@ -19,6 +19,8 @@ struct task {
     struct index index;
     struct release release; /* the one at hand */
     char id[SHA256_HEX];    /* of the one at hand */
+    char looked_at[HELD_BACK_MOST][SHA256_HEX]; /* ids whose manifest was read */
+    size_t looked_at_count;
     struct result result;
 };
 
@@ -26,6 +28,8 @@ extern struct task task; /* the only one; static, as a camera's stack is small *
 
 bool obtain_index(void);
 bool obtain_manifest(const struct entry *entry);
+/* Every release goes but the two that are served or were, and `also`. */
+void collect_releases(const struct standing *kept, const char *also);
 /* Every file of the release at hand, verified once more where it lies. */
 bool obtain_release(struct stored *out);
 
