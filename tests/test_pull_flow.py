@@ -53,9 +53,10 @@ def test_the_states_come_in_their_order_each_with_three_phases(forge, tmp_path):
         assert list(dict.fromkeys(phases)) == ["before", "in", "after"], state
 
 
-def test_a_poll_without_news_costs_two_requests_and_writes_nothing(forge, tmp_path):
+def test_a_poll_without_news_costs_two_requests_and_writes_nothing(forge, tmp_path, monkeypatch):
     asked = settings(forge, tmp_path)
     pull(asked)
+    monkeypatch.setattr("os.fsync", None)
     before = {p: p.stat().st_mtime_ns for p in asked.store.rglob("*") if p.name != "lock"}
     result = pull(asked)
     assert (result.outcome, result.traffic.requests) == ("current", 2)

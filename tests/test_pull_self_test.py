@@ -182,6 +182,14 @@ def test_files_of_a_release_are_no_modules_of_the_runner(tmp_path, monkeypatch):
     assert not canary.exists() and not (found.folder / "self-test.part").exists()
 
 
+def test_no_file_of_a_release_is_taken_for_one_of_the_runner(tmp_path):
+    """The runner keeps what it must restore in `governor.json`, and removes a damaged one."""
+    files = (*model().blobs, Blob(name="governor.json", role="golden", data=b"{}"))
+    found = stored(tmp_path / "store", Model(1, files=files))
+    assert self_test(found, Trial()).kind == "crash"
+    assert (found.folder / "governor.json").read_bytes() == b"{}"
+
+
 def test_an_unknown_runtime_blocks_nothing(tmp_path):
     found = stored(tmp_path / "store", model(runtime="tomorrow"))
     with pytest.raises(EnvironmentFailure) as failed:

@@ -21,6 +21,7 @@ from toolkit.pull.strict_answer import answer_of
 
 GOLDEN, SLOW, CRASH = "golden", "slow", "crash"
 JOB = "self-test.part"  # in the release's folder; no file of a release ends so
+NO_HOME = "home.part"  # never made: a runner believes, and removes, some of what it finds there
 SPARE_S = 10.0  # for the runner to tell that its time is over, before it is killed
 ANSWER_MOST_BYTES = 4 << 20
 TIMED_OUT, CANNOT_RUN, NOT_FOUND, SIGNALLED = 124, 126, 127, 128
@@ -95,7 +96,7 @@ def _ended(
 def _environment(stored: Stored) -> dict[str, str]:
     """Little of ours: no proxies, no tokens; a runtime's threads share few memory arenas."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    return {**kept, "EDGESR_HOME": str(stored.folder), "MALLOC_ARENA_MAX": "2"}
+    return {**kept, "EDGESR_HOME": str(stored.folder / NO_HOME), "MALLOC_ARENA_MAX": "2"}
 
 
 def _judged(done: Ended, stored: Stored, testing: Testing) -> Verdict:

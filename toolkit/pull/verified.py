@@ -11,6 +11,7 @@ from tuf.api.metadata import Metadata, Root, Signed
 
 from toolkit.pull import verdicts
 from toolkit.pull.clock import Clock
+from toolkit.pull.disk import telling
 from toolkit.pull.kept import Kept, root_name
 from toolkit.pull.verdicts import TOP, Scene
 
@@ -43,7 +44,10 @@ class Verified:
 
     def put(self, name: str, data: bytes) -> None:
         """Give python-tuf a stored file. Raises EnvironmentFailure where the disk does not."""
-        self._files.write(name, data)
+        path = self.folder / name
+        with telling(path):  # nothing is synced: the folder goes with this run
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
 
     def drop(self, role: str) -> None:
         """Have a role fetched afresh. Raises OSError."""
