@@ -82,7 +82,6 @@ def test_the_page_tells_the_limits_of_the_header():
         ("PATTERN_MOST_STARS 8u", "a path pattern", "256 bytes, 8 stars"),
         ("URL_MOST_BYTES 2048u", "URL", "2048 bytes"),
         ("BLOCKED_MOST_BYTES (32u << 10)", "list of blocked contents", "32 KiB"),
-        ("HELD_BACK_MOST 8u", "releases told as held back", "8"),
         ("CONNECT_S 10l", "connecting", "10 s"),
         ("STALL_BYTES_PER_S 64l", "slower than 64 bytes per second", "`--stall-s`"),
         ("REDIRECTS_MOST 3l", "redirects, within one scheme", "3"),

@@ -124,6 +124,17 @@ def test_a_release_that_is_held_back_costs_no_request_again(camera, forge):
     assert [file.name for file in kept.iterdir()] == ["release.json"]
 
 
+def test_releases_of_other_cameras_do_not_hide_a_bad_one(camera, forge):
+    """However many newer ones there are for others, its own reason decides how the poll ends."""
+    camera.pull()
+    others = [Model(number, compatible=f"camera-{number}") for number in range(3, 13)]
+    forge.publish(Model(2), *others)
+    camera.judge("#!/bin/sh\nexit 1\n")
+    outcome = camera.pull()
+    assert (outcome.outcome, outcome.code, outcome.kind) == ("kept", 3, "golden"), outcome
+    assert len(outcome.result["held_back"]) == 11
+
+
 def test_what_a_self_test_left_in_folders_goes_with_the_release(camera, forge):
     camera.judge('#!/bin/sh\nmkdir -p "$1/cache/of/kernels"\necho x >"$1/cache/of/kernels/one"\n')
     for number in (2, 3):

@@ -8,7 +8,7 @@
 bool hold_back(long long release, const char *kind, const char *text) {
     struct held_back *slot = &task.result.held_back[task.result.held_back_count];
     say("release %lld is held back [%s]: %s", release, kind, text);
-    if (task.result.held_back_count == HELD_BACK_MOST) return false;
+    if (task.result.held_back_count == ENTRIES_MOST) return false;
     task.result.held_back_count++;
     slot->release = release;
     snprintf(slot->kind, sizeof slot->kind, "%s", kind);

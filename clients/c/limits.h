@@ -32,7 +32,7 @@
 
 #define BLOCKED_MOST_BYTES (32u << 10) /* holds the other client's 256 lines; the oldest go first */
 #define TRIAL_ATTEMPTS_MOST 5
-#define HELD_BACK_MOST 8u
+#define ENTRIES_MOST (INDEX_MOST_BYTES / 128u) /* of an index: the shortest takes more than 128 */
 #define COLLECT_MOST 256u /* folders and files looked at by one run of `collect` */
 
 #define CONNECT_S 10l

@@ -103,7 +103,7 @@ bool obtain_manifest(const struct entry *entry) {
     if (value == NULL || !release_read(value, entry, task.family, &task.release) ||
         !files_are_signed())
         return false;
-    if (task.looked_at_count < HELD_BACK_MOST)
+    if (task.looked_at_count < ENTRIES_MOST)
         memcpy(task.looked_at[task.looked_at_count++], task.id, sizeof task.id);
     at("manifest", "after");
     return true;

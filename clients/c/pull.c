@@ -10,8 +10,9 @@
 #include "fault.h"
 #include "files.h"
 #include "hooks.h"
-#include "task.h"
 #include "self_test.h"
+#include "strict_json.h"
+#include "task.h"
 
 struct task task;
 
@@ -45,12 +46,29 @@ static bool refresh(const char *root, size_t length) {
     return trust_refresh(&task.trust, root, length);
 }
 
+/* The only family that the channel delegates to; NULL and a fault where there are none or several. */
+static const char *only_family(void) {
+    const json_t *delegations = json_object_in(task.trust.targets.body, "delegations");
+    const json_t *roles = json_array_in(delegations, "roles");
+    const char *only = NULL;
+    char names[200] = "";
+    size_t count = 0, length = 0;
+    for (size_t i = 0; i < json_array_size(roles); i++) {
+        const char *name = json_text(json_array_get(roles, i), "name");
+        if (!family_is_sound(name)) continue; /* a role of something else */
+        only = count++ == 0 ? name : NULL;
+        if (length < sizeof names)
+            length += (size_t)snprintf(names + length, sizeof names - length, " %s", name);
+    }
+    if (count == 0) fail(MISSING, "the channel has no family");
+    if (count > 1) fail(USAGE, "the channel has %zu families; name one with --family:%s", count, names);
+    return only;
+}
+
 /* Which family, and which kind of camera, where the command line does not say. */
 static bool choose_family(void) {
-    task.family = task.options->family;
-    if (task.family == NULL && (task.family = trust_only_family(&task.trust)) == NULL) return false;
-    if (!family_is_sound(task.family))
-        return fail(USAGE, "`%.40s` is no name of a family", task.family);
+    task.family = task.options->family == NULL ? only_family() : task.options->family;
+    if (task.family == NULL) return false;
     task.compatible = task.options->compatible == NULL ? task.family : task.options->compatible;
     return compatible_is_sound(task.compatible) ||
            fail(USAGE, "`%.40s` is no compatibility word", task.compatible);

@@ -92,7 +92,7 @@ bool index_read(json_t *value, const char *family, struct index *out) {
     out->count = 0;
     if (!read_schema(value, "index.json")) return false;
     if (releases == NULL || own == NULL || strcmp(own, family) != 0 ||
-        json_array_size(releases) > sizeof out->entries / sizeof *out->entries)
+        json_array_size(releases) > ENTRIES_MOST)
         return malformed("index.json", "it is of another family, or lists no releases");
     for (size_t i = 0; i < json_array_size(releases); i++)
         if (!entry_read(json_array_get(releases, i), family, &out->entries[out->count++]))

@@ -16,7 +16,7 @@ struct entry { /* one living release in an index */
 };
 
 struct index {
-    struct entry entries[INDEX_MOST_BYTES / 128]; /* the shortest entry takes more than 128 bytes */
+    struct entry entries[ENTRIES_MOST];
     size_t count;
 };
 

@@ -17,7 +17,7 @@ struct held_back { /* a newer release that this camera does not take now */
 struct result {
     const char *outcome; /* updated, current, waiting, kept, refused or failed */
     struct standing standing;
-    struct held_back held_back[HELD_BACK_MOST]; /* newest first; more are not told */
+    struct held_back held_back[ENTRIES_MOST]; /* newest first */
     size_t held_back_count;
     struct clock clock;
     bool clock_known;

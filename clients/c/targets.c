@@ -130,14 +130,6 @@ bool trust_find(struct trust *trust, const char *path, struct target *out) {
     return fail(MISSING, "the channel's metadata does not list `%s`", path);
 }
 
-const char *trust_only_family(const struct trust *trust) {
-    const json_t *delegations = json_object_in(trust->targets.body, "delegations");
-    const json_t *roles = json_array_in(delegations, "roles");
-    if (json_array_size(roles) == 1) return json_text(json_array_get(roles, 0), "name");
-    fail(USAGE, "the channel has %zu families; state one with --family", json_array_size(roles));
-    return NULL;
-}
-
 bool target_url(const struct trust *trust, const struct target *target, const char *base,
                 const char *path, char *out, size_t room) {
     char quoted[URL_MOST_BYTES / 2], digest[2 * EVP_MAX_MD_SIZE + 2] = "";

@@ -19,7 +19,7 @@ struct task {
     struct index index;
     struct release release; /* the one at hand */
     char id[SHA256_HEX];    /* of the one at hand */
-    char looked_at[HELD_BACK_MOST][SHA256_HEX]; /* ids whose manifest was read */
+    char looked_at[ENTRIES_MOST][SHA256_HEX]; /* ids whose manifest was read */
     size_t looked_at_count;
     struct result result;
 };

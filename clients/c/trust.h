@@ -36,9 +36,6 @@ bool trust_refresh(struct trust *trust, const char *given_root, size_t length);
 /* Search the delegations for a target path. False with the fault `missing` where nobody has it. */
 bool trust_find(struct trust *trust, const char *path, struct target *out);
 
-/* The only role that targets delegates to; NULL and a fault where there is not exactly one. */
-const char *trust_only_family(const struct trust *trust);
-
 /* Where the target lies below `base`, which ends with a slash. */
 bool target_url(const struct trust *trust, const struct target *target, const char *base,
                 const char *path, char *out, size_t room);
