@@ -15,11 +15,6 @@
 #include "limits.h"
 #include "release.h"
 
-/* Time floor of a camera without a clock: nothing signed runs out before this source was written. */
-#ifndef EDGESR_FLOOR
-#define EDGESR_FLOOR "2026-11-21T00:00:00Z"
-#endif
-
 static const char help[] =
     "usage: edgesr-pull --channel URL --device-id ID --root FILE --store DIR [options]\n"
     "Look for a better model in a signed channel; have it served once it has proved itself.\n\n"
