@@ -71,20 +71,21 @@ static int follow_root(struct trust *trust, int history) {
     return adopt_root(trust, trust_fetched, length) ? 1 : -1;
 }
 
-/* A stored root that is newer than the chain: somebody keeps the chain from this camera. */
+/* A stored root that is newer than the chain: somebody keeps the chain from this camera. One that
+   the keys of the chain's end did not sign may be anybody's who wrote to the store once. */
 static bool no_newer_root_stored(struct trust *trust) {
     struct metadata found;
     ssize_t length = file_read(trust->folder, "root.json", trust_stored, ROOT_MOST_BYTES);
     if (length < 0) return true;
-    if (!metadata_parse(&found, ROOT, trust_stored, (size_t)length, "root.json") ||
-        !metadata_signed_by(&found, json_object_in(found.body, "keys"), root_role(&found, "root"),
-                            "root.json")) {
-        say("the stored `root.json` is damaged; it is made anew");
-        forget_fault();
-        return true;
-    }
-    return found.version <= trust->root.version ||
-           trust_fail_rollback("root", trust->root.version, found.version);
+    bool whole = metadata_parse(&found, ROOT, trust_stored, (size_t)length, "root.json") &&
+                 metadata_signed_by(&found, json_object_in(found.body, "keys"),
+                                    root_role(&found, "root"), "root.json");
+    if (whole && found.version <= trust->root.version) return true;
+    if (whole && trust_signed_by_root(trust, &found, "root", "root.json"))
+        return trust_fail_rollback("root", trust->root.version, found.version);
+    say("the stored `root.json` is damaged; it is made anew");
+    forget_fault();
+    return true;
 }
 
 bool trust_follow_roots(struct trust *trust) {

@@ -133,7 +133,8 @@ def test_losing_all_metadata_takes_no_older_release(second, forge, server, first
     assert second.store.release == 2 and second.store.is_served()
 
 
-def test_a_lying_root_on_disk_is_not_believed(second, forge, server):
+@pytest.mark.parametrize("version", [1, 99])
+def test_a_lying_root_on_disk_is_not_believed(second, forge, server, version):
     """Somebody wrote another channel's root into the store: the given one decides."""
 
     class Foreign(Forge):
@@ -142,6 +143,8 @@ def test_a_lying_root_on_disk_is_not_believed(second, forge, server):
             super().authorise()
 
     foreign = Foreign(forge.folder.parent / "foreign", Model(9))
+    foreign.signed["root"]["version"] = version
+    foreign.write("root")
     for role in ORDER:
         (second.store.folder / f"metadata/{role}.json").write_bytes(foreign.file(role).read_bytes())
     forge.publish(Model(3))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, Root
 from tuf.api.serialization import DeserializationError
 
 from toolkit.errors import SecurityError
@@ -46,16 +46,21 @@ class Stored:
         if metadata is not None and metadata.signed.version == version:
             self.say(f"the stored `{name}` is damaged; it is fetched afresh")
 
-    def newer_root(self, version: int) -> int | None:
-        """The version of the stored root where it is above `version`; None where it is not.
+    def newer_root(self, reached: Root) -> int | None:
+        """The version of the stored root where it is above the one reached; None where it is not.
 
-        A root that does not sign itself is damaged, and no news.
+        A root that does not sign itself is damaged, and one that the keys of the root reached did
+        not sign may be anybody's: neither is news. Else whoever wrote to the store once could keep
+        a camera from its channel for ever.
         """
         data = self.kept.read("root.json")
         metadata = None if data is None else self._metadata(data)
         if metadata is not None and verdicts.signs(metadata.signed, "root", metadata):
             found: int = metadata.signed.version
-            return found if found > version else None
+            if found <= reached.version:
+                return None
+            if verdicts.signs(reached, "root", metadata):
+                return found
         if data is not None:
             self.say("the stored `root.json` is damaged; it is made anew")
         return None

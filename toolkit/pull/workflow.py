@@ -208,7 +208,7 @@ class Workflow(FetcherInterface):
         self._on_state(_state(role), "after")
 
     def _keep_roots(self) -> None:
-        newer = self._stored.newer_root(self.verified.root_version)
+        newer = self._stored.newer_root(self.verified.root)
         if newer is not None:
             trusted = f"version {newer} was trusted before"
             raise verdicts.rolled_back("root", self.verified.root_version, trusted, self._at)
