@@ -128,13 +128,20 @@ def test_every_problem_of_the_command_line_is_told_at_once(tmp_path):
             parsed(
                 "--channel", "ftp://host/x", "--tries", "0", "--stall-s", "nan", "--family", "root",
                 "--runtime", "x", "--time-floor", "noon", "--self-test", str(tmp_path / "none"),
+                "--ca", str(tmp_path / "none"), "--every", "often",
             )
         )  # fmt: skip
     text = str(refused.value)
     for word in ("ftp:", "--device-id", "--root", "--store", "--tries", "--stall-s",
-                 "--family", "--runtime", "--time-floor", "self-test"):  # fmt: skip
+                 "--family", "--runtime", "--time-floor", "self-test", "--ca", "--every"):  # fmt: skip
         assert word in text
     assert refused.value.exit_code == 2
+
+
+def test_a_file_that_holds_no_certificate_is_a_mistake_and_no_silent_server(tmp_path):
+    (tmp_path / "ca.pem").write_text("junk")
+    with pytest.raises(Problems, match="--ca"):
+        settings_of(parsed("--ca", str(tmp_path / "ca.pem")))
 
 
 def test_a_channel_is_a_url_or_a_folder(tmp_path):

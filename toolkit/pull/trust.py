@@ -48,20 +48,11 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoleState:
-    """One role of the trusted metadata."""
-
-    version: int
-    expires: datetime  # UTC
-
-
-@dataclass(frozen=True, kw_only=True)
 class Trusted:
     """What a channel offers one family, verified and in date."""
 
     family: str
     clock: Clock  # after what the signed metadata says about the time
-    roles: Mapping[str, RoleState]
     targets: Mapping[str, Target]  # of the family, by TUF path
 
     def target(self, path: str) -> Target | None:
@@ -145,18 +136,13 @@ def _trusted(workflow: Workflow, channel: str, wanted: str | None) -> Trusted:
     family = _chosen(wanted, sorted(delegated), channel)
     workflow.find(target_path(family, INDEX))
     workflow.check_delegated(family)
-    states = {one: workflow.verified.signed(one) for one in ("root", *ROLES, family)}
     prefixed = bool(workflow.verified.root.consistent_snapshot)
     return Trusted(
         family=family,
         clock=workflow.clock,
-        roles={
-            name: RoleState(version=one.version, expires=one.expires)
-            for name, one in states.items()
-        },
         targets={
             path: _target(channel, path, file, prefixed)
-            for path, file in _files(states[family]).items()
+            for path, file in _files(workflow.verified.signed(family)).items()
             if delegated[family].is_delegated_path(path)
             and DIGEST.fullmatch(file.hashes.get("sha256", ""))
         },

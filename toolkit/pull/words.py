@@ -74,6 +74,8 @@ def settings_of(given: argparse.Namespace) -> Settings:
     floor = checked(lambda: _floor(given.time_floor))
     runtimes = checked(lambda: _runtimes(given.runtime or []))
     program = checked(lambda: _program(given.self_test))
+    ca = checked(lambda: _ca(given.ca))
+    checked(lambda: None if given.every is None else seconds_of(given.every))
     problems += _out_of_range(given)
     raise_all(problems)
     return Settings(
@@ -87,7 +89,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
         runtimes=runtimes if isinstance(runtimes, dict) else {},
         testing=_testing(given, program if isinstance(program, Path) else None),
         time_floor=floor if isinstance(floor, datetime) else None,
-        ca=given.ca,
+        ca=ca if isinstance(ca, Path) else None,
         wait_s=given.wait,
         stall_s=given.stall_s,
         tries=given.tries,
@@ -173,6 +175,19 @@ def _program(path: Path | None) -> Path | None:
         raise UserError("the self-test program cannot be run", where=str(path),
                         hint="it must be there and executable")  # fmt: skip
     return path.absolute()
+
+
+def _ca(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    import ssl  # late: most cameras state none
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:  # no such file, or nothing in it that is a certificate
+        hint = "--ca names a file of certificates in PEM"
+        raise UserError(f"`--ca` cannot be used: {error}", where=str(path), hint=hint) from error
+    return path
 
 
 def _out_of_range(given: argparse.Namespace) -> list[ToolkitError]:
