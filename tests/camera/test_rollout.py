@@ -96,6 +96,15 @@ def test_a_share_that_grows_reaches_a_waiting_camera(camera, forge):
     assert camera.heals() and camera.store.release == 2
 
 
+def test_a_damaged_model_comes_back_whatever_its_share_is(camera, forge):
+    """It was served here before: that it was taken back meanwhile is no reason to stay behind."""
+    forge.publish(Model(2))
+    assert camera.heals() and camera.store.release == 2
+    forge.publish(Model(2, basis_points=0))
+    (camera.store.place / "model.xml").write_bytes(b"damaged")
+    assert camera.heals() and camera.store.release == 2
+
+
 def test_a_release_that_is_taken_back_leaves_those_who_have_it_and_reaches_nobody_else(
     camera, forge
 ):
