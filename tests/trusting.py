@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,8 +74,10 @@ class Camera:
         return {str(one.relative_to(self.metadata)): one.read_bytes() for one in files}
 
     def versions(self) -> dict[str, int]:
-        """The versions that a refresh ends with."""
-        return {role: state.version for role, state in self.refresh().roles.items()}
+        """The versions that a refresh leaves on the medium."""
+        self.refresh()
+        kept = {role: json.loads((self.metadata / f"{role}.json").read_bytes()) for role in ORDER}
+        return {role: value["signed"]["version"] for role, value in kept.items()}
 
 
 class Recorded(Http):
