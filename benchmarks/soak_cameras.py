@@ -22,6 +22,7 @@ STATES = (
     "manifest", "space", "fetch", "verify", "test", "activate", "collect",
 )  # fmt: skip
 PHASES = ("before", "in", "after")
+LATE = STATES[STATES.index("manifest") :]  # reached by updates alone, so chosen more often
 HANGS_S = 120.0  # no pull of the soak may take so long
 LATEST_KILL_S = {"c": 0.05, "python": 0.5}  # about what a healthy pull takes
 OPTIONS = {"stall-s": 1, "tries": 3, "retry-s": 0.05, "self-test-s": 60}
@@ -78,7 +79,8 @@ def pulled(camera: Camera, chance: random.Random, kill: str) -> Pulled:
     """One poll, killed by `kill`: "" not, "state" at a random state, "time" at a random moment."""
     environment = {}
     if kill == "state":
-        environment["EDGESR_KILL"] = f"{chance.choice(STATES)}:{chance.choice(PHASES)}"
+        state = chance.choice(chance.choice((STATES, LATE)))
+        environment["EDGESR_KILL"] = f"{state}:{chance.choice(PHASES)}"
     running = start(camera.words, environment)
     if kill == "time":
         alarm = threading.Timer(chance.uniform(0, LATEST_KILL_S[camera.client]), running.kill)

@@ -172,18 +172,23 @@ class Step:
 def _rollout(at: float, seed: int) -> list[Step]:
     return [
         Step(at=at, do=lambda one: one.publish(seed, 1_000)),
-        Step(at=at + 0.05, do=lambda one: one.share(5_000)),
-        Step(at=at + 0.10, do=lambda one: one.share(ALL_BASIS_POINTS)),
+        Step(at=at + 0.03, do=lambda one: one.share(5_000)),
+        Step(at=at + 0.06, do=lambda one: one.share(ALL_BASIS_POINTS)),
     ]
 
 
 def schedule() -> Sequence[Step]:
-    """Four rollouts, a bad release between them and one way back, over a run of length 1."""
+    """Eight rollouts, a bad release that is stopped, and one way back, over a run of length 1."""
     return [
-        *_rollout(0.06, 2),
-        *_rollout(0.22, 3),
-        Step(at=0.40, do=lambda one: one.publish(4, ALL_BASIS_POINTS, bad=True)),
-        *_rollout(0.50, 5),
-        Step(at=0.68, do=lambda one: one.roll_back()),
-        *_rollout(0.78, 6),
+        *_rollout(0.03, 2),
+        *_rollout(0.13, 3),
+        *_rollout(0.23, 4),
+        Step(at=0.33, do=lambda one: one.publish(5, ALL_BASIS_POINTS, bad=True)),
+        Step(at=0.38, do=lambda one: one.share(0)),
+        *_rollout(0.41, 6),
+        *_rollout(0.51, 7),
+        Step(at=0.61, do=lambda one: one.roll_back()),
+        *_rollout(0.66, 8),
+        *_rollout(0.76, 9),
+        *_rollout(0.86, 10),
     ]

@@ -2,7 +2,8 @@
 
     python benchmarks/soak_server.py CHANNEL PORT SEED SHARE LOG
 
-SHARE (0 to 1) of the answers are broken in one of the ways of `FAULTS`; 0 is a healthy server. Each
+SHARE (0 to 0.3) of the answers are broken in one of the ways of `FAULTS`, three times as many of
+blobs; 0 is a healthy server. Each
 answer appends one word to LOG, so that nothing is lost when the server itself is killed. The first
 timestamp.json that was ever asked for is kept beside LOG: it is what a replaying attacker sends.
 """
@@ -108,6 +109,8 @@ FAULTS: dict[str, Callable[[Answer, random.Random], Answer | None]] = {
 }
 NO_RANGE, WRONG_RANGE, REPLAY = "no range", "wrong range", "old timestamp"
 TIMESTAMP = "metadata/timestamp.json"
+BLOBS = "/targets/"
+BLOB_SHARE = 3  # blobs fail so much more often than metadata: they are long
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -134,7 +137,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def fault(self) -> str:
         """How this answer fails; "": it does not."""
-        if self.chance.random() >= self.share:
+        share = self.share * (BLOB_SHARE if self.path.startswith(BLOBS) else 1)
+        if self.chance.random() >= share:
             return ""
         own = [NO_RANGE, WRONG_RANGE] if "Range" in self.headers else []
         own += [REPLAY] * 5 if self.path.endswith(TIMESTAMP) else []

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from int8_table import machine, table
+from soak_server import BLOB_SHARE
 
 HEADING = "## Soak: cameras on a bad link"
 CLIENTS = ("c", "python")
@@ -58,8 +59,8 @@ def section(tally: Tally, told: Told) -> str:
         f"client ({told.real_tests} of those run the golden vectors in ONNX Runtime, all others a "
         f"stand-in), up to {told.processes} pulls at once on loopback, for {told.minutes:g} "
         f"minutes. Of the server's {sum(told.answers.values()):,} answers {faults:,} were broken "
-        f"({told.fault_share:.0%} meant), and it was killed and started again {tally.restarts} "
-        "times.",
+        f"({told.fault_share:.0%} of metadata and {BLOB_SHARE * told.fault_share:.0%} of blobs "
+        f"meant), and it was killed and started again {tally.restarts} times.",
         f"**Violations: {verdict}** in {told.observations:,} observations: at each one `current` "
         "named a release that had been published, was whole by its SHA-256, passes its self-test, "
         "and was not older than the one before. A camera whose present model the soak itself had "
@@ -110,7 +111,7 @@ def _converged(tally: Tally, told: Told) -> str:
             f"(median {seconds[at]:.1f} s, most {seconds[-1]:.1f} s)"
         )
     return (
-        "After the link was well again every camera came to the newest release: "
+        "With the link well again and one more release every camera came to it: "
         + "; ".join(texts)
         + "."
     )
