@@ -46,8 +46,10 @@ static bool refresh(const char *root, size_t length) {
     return trust_refresh(&task.trust, root, length);
 }
 
-/* The only family that the channel delegates to; NULL and a fault where there are none or several. */
-static const char *only_family(void) {
+/* The family of the model that is served, so that a second one on a channel stops no camera; else
+ * the only one that the channel delegates to. NULL and a fault where there are none or several. */
+static const char *default_family(void) {
+    const struct stored *served = &task.before.current;
     const json_t *delegations = json_object_in(task.trust.targets.body, "delegations");
     const json_t *roles = json_array_in(delegations, "roles");
     const char *only = NULL;
@@ -56,6 +58,7 @@ static const char *only_family(void) {
     for (size_t i = 0; i < json_array_size(roles); i++) {
         const char *name = json_text(json_array_get(roles, i), "name");
         if (!family_is_sound(name)) continue; /* a role of something else */
+        if (served->there && strcmp(name, served->family) == 0) return name;
         only = count++ == 0 ? name : NULL;
         if (length < sizeof names)
             length += (size_t)snprintf(names + length, sizeof names - length, " %s", name);
@@ -67,7 +70,7 @@ static const char *only_family(void) {
 
 /* Which family, and which kind of camera, where the command line does not say. */
 static bool choose_family(void) {
-    task.family = task.options->family == NULL ? only_family() : task.options->family;
+    task.family = task.options->family == NULL ? default_family() : task.options->family;
     if (task.family == NULL) return false;
     task.compatible = task.options->compatible == NULL ? task.family : task.options->compatible;
     return compatible_is_sound(task.compatible) ||

@@ -48,3 +48,18 @@ def test_a_camera_that_does_not_say_which_is_told_both(asks):
     assert outcome.code in (2, 3)
     assert all(family in outcome.stderr for family in FAMILIES)
     assert camera.store.release is None
+
+
+def test_a_second_family_stops_no_camera_that_serves_a_model(client, tmp_path):
+    """Of a hundred cameras that state no family, none may need a visit."""
+    keys = init_keys(tmp_path / "keys", families=["yard"])
+    publish_draft(tmp_path / "channel", draft(1), keys=keys, family="yard")
+    with Server(tmp_path / "channel") as server:
+        root = (tmp_path / "keys/root.json").read_bytes()
+        camera = Camera.made(client, tmp_path / "camera", server.url, root)
+        assert camera.pull(family=None, compatible=COMPATIBLE).outcome == "updated"
+        keys = init_keys(tmp_path / "keys", families=["porch"])
+        publish_draft(tmp_path / "channel", draft(3), keys=keys, family="porch")
+        publish_draft(tmp_path / "channel", draft(2), keys=keys, family="yard")
+        outcome = camera.pull(family=None, compatible=COMPATIBLE)
+    assert (outcome.outcome, camera.store.release) == ("updated", 2), outcome

@@ -136,8 +136,8 @@ def _healed(poll: Poll, *, anyway: bool = False) -> Standing:
 def _poll_in_store(poll: Poll, root: bytes, before: Standing, had: int) -> Result:
     """From the metadata to the pointers; `had` is what `current` named, whether it was whole."""
     store = poll.settings.store
-    trusted = _refreshed(poll, root)
-    family = family_of(trusted)
+    trusted = _refreshed(poll, root, before.current)
+    family = trusted.family
     with poll.state("index") as middle:
         index = index_of(store, trusted, family, poll.http)
         middle()
@@ -169,7 +169,7 @@ def read_root(settings: Settings) -> bytes:
     return data
 
 
-def _refreshed(poll: Poll, root: bytes) -> Trusted:
+def _refreshed(poll: Poll, root: bytes, present: Stored | None) -> Trusted:
     from toolkit.pull.trust import refresh
 
     settings = poll.settings
@@ -182,6 +182,7 @@ def _refreshed(poll: Poll, root: bytes) -> Trusted:
         settings.store / "metadata",
         root,
         family=settings.family,
+        served=None if present is None else present.release.family,
         http=poll.http,
         floor=floor,
         on_state=poll.on_state,
@@ -189,13 +190,6 @@ def _refreshed(poll: Poll, root: bytes) -> Trusted:
     )
     poll.clock.update(trusted.clock.as_json())
     return trusted
-
-
-def family_of(trusted: Trusted) -> str:
-    """The family whose releases are looked at. Raises UserError where that is not clear."""
-    if trusted.family is None:
-        raise UserError("the channel has several families", hint="state one with --family")
-    return trusted.family
 
 
 def _told(reasons: tuple[HeldBack, ...], say: Say) -> tuple[HeldBack, ...]:
@@ -210,7 +204,7 @@ def _taken(poll: Poll, trusted: Trusted, entry: Entry, before: Standing) -> Held
 
     store = poll.settings.store
     with poll.state("manifest") as middle:
-        id, release = manifest_of(store, trusted, entry, family_of(trusted), poll.http, middle)
+        id, release = manifest_of(store, trusted, entry, trusted.family, poll.http, middle)
     poll.looked_at.append(id)
     reason = _reason_against(poll, release)
     if reason is not None:

@@ -66,6 +66,7 @@ def refresh(
     root: bytes,
     *,
     family: str | None,
+    served: str | None = None,
     http: Http,
     floor: datetime,
     on_state: Callable[[str, str], None] = lambda state, phase: None,
@@ -76,7 +77,8 @@ def refresh(
     channel: URL of the folder that holds metadata/ and targets/. metadata: the camera's folder of
     trusted metadata, which only ever moves forward, each file replaced as a whole; a damaged one is
     fetched afresh. root: the root metadata that the camera was built with. family: None
-    for the only one. floor: a time that has passed for sure, UTC. on_state: told each state of
+    for that of the model that is `served`, so that a second family on a channel stops no camera, or
+    else for the only one. floor: a time that has passed for sure, UTC. on_state: told each state of
     `root timestamp snapshot targets family` with "before", "in" (halfway through replacing its
     file) and "after". say: told in a line what was mended.
 
@@ -100,7 +102,7 @@ def refresh(
             say=say,
         )
         workflow.refresh(root, [*ROLES, *filter(is_family, kept.names())])
-        return _trusted(workflow, channel, family)
+        return _trusted(workflow, channel, family, served)
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
@@ -131,8 +133,10 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _trusted(workflow: Workflow, channel: str, wanted: str | None) -> Trusted:
+def _trusted(workflow: Workflow, channel: str, wanted: str | None, served: str | None) -> Trusted:
     delegated = _delegated(workflow)
+    if wanted is None and served in delegated:
+        wanted = served
     family = _chosen(wanted, sorted(delegated), channel)
     workflow.find(target_path(family, INDEX))
     workflow.check_delegated(family)
