@@ -15,6 +15,7 @@ from toolkit.channel.publish import publish_draft
 from toolkit.channel.refresh import refresh
 from toolkit.channel.status import status_of
 from toolkit.channel.status_text import expiry_text, status_text
+from toolkit.cli import main
 from toolkit.errors import EnvironmentFailure, SecurityError, UserError
 from toolkit.keys.ring import open_keys
 from toolkit.writing import locked
@@ -34,6 +35,23 @@ def channel(tmp_path, keys):
     publish_draft(channel, draft(2, min_firmware=7), keys=keys, basis_points=50, now=NOW)
     publish_draft(channel, draft(3, compatible="yard"), keys=keys, now=NOW + DAY)
     return channel
+
+
+@pytest.mark.parametrize("harm", ["missing", "flipped", "longer"])
+def test_a_damaged_file_of_a_living_release_is_told(channel, keys, harm, capsys):
+    assert status_of(channel, keys).damaged == ()
+    (model,) = (channel / "targets/yard/1").glob("*.tiny.onnx")
+    data = bytearray(model.read_bytes())
+    model.unlink()
+    if harm != "missing":
+        data[0] ^= 1
+        model.write_bytes(bytes(data) + b"x" * (harm == "longer"))
+    status = status_of(channel, keys)
+    assert status.damaged == (str(model.relative_to(channel)),)
+    assert f"no camera can fetch it: {status.damaged[0]}" in status_text(status, now=NOW)
+    assert main(["channel", "status", "--channel", str(channel)]) == 5
+    assert main(["channel", "status", "--channel", str(channel), "--json"]) == 5
+    assert model.name in capsys.readouterr().out
 
 
 def test_the_whole_state_as_text(channel, keys):

@@ -102,7 +102,10 @@ def swupdate(swu, cert, tmp_path, *words, hardware="cam-pi"):
 
 
 @needs("formats")
-def test_swupdate_accepts_a_signed_file_and_cpio_finds_the_same_bytes(channel, tmp_path, signer):
+def test_swupdate_accepts_a_signed_file_and_cpio_finds_the_same_bytes(
+    channel, tmp_path, signer, monkeypatch
+):
+    monkeypatch.setenv("EDGESR_KEY_PASSPHRASE", "of the channel's keys, not of this one")
     cert, key = signer
     done = exported("swupdate", channel, tmp_path / "pi.swu", cert=str(cert), key=str(key))
     assert swupdate(done.path, cert, tmp_path, "-c")

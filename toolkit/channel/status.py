@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.channel.folder import blob_file
 from toolkit.channel.metadata import SIGNED_AT, life_days
 from toolkit.channel.state import State, read_published, read_state
+from toolkit.digest import sha256_file
 from toolkit.keys.ring import TOP_ROLES, KeyRing, stamp
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class ChannelStatus:
     signed_at: str
     roles: tuple[RoleStatus, ...]
     families: dict[str, tuple[ReleaseStatus, ...]]
+    damaged: tuple[str, ...]  # signed files, relative to the channel, that are not there or differ
 
     def as_json(self) -> dict[str, Any]:
         """The JSON value of `edgesr channel status --json`."""
@@ -71,6 +74,7 @@ class ChannelStatus:
                 name: [dict(vars(one)) for one in releases]
                 for name, releases in self.families.items()
             },
+            "damaged": list(self.damaged),
         }
 
 
@@ -91,7 +95,19 @@ def status_of(channel: Path, keys: KeyRing | None = None) -> ChannelStatus:
         signed_at=str(state.timestamp.signed.unrecognized_fields.get(SIGNED_AT, "")),
         roles=tuple(_roles(state)),
         families={name: tuple(_releases(state, name)) for name in sorted(state.families)},
+        damaged=tuple(_damaged(state)),
     )
+
+
+def _damaged(state: State) -> Iterator[str]:
+    """What no camera could fetch, though metadata and index are well."""
+    for family in sorted(state.families):
+        for path, signed in sorted(state.files(family).items()):
+            file = blob_file(state.channel, path, signed.hashes["sha256"])
+            if not file.is_file() or file.stat().st_size != signed.length:
+                yield str(file.relative_to(state.channel))
+            elif sha256_file(file) != signed.hashes["sha256"]:
+                yield str(file.relative_to(state.channel))
 
 
 def _roles(state: State) -> Iterator[RoleStatus]:

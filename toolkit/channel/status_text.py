@@ -21,7 +21,8 @@ def status_text(status: ChannelStatus, *, now: datetime) -> str:
         lines += [*_table([header, *map(_release, releases)], right={0, 2, 6}), ""]
     roles = [_role(role, now) for role in status.roles]
     rows = [("role", "version", "expires", "signed by", "keys"), *roles]
-    return "\n".join([*lines, *_table(rows, right={1})])
+    damaged = [f"DAMAGED or missing, no camera can fetch it: {one}" for one in status.damaged]
+    return "\n".join([*lines, *_table(rows, right={1}), *[""] * bool(damaged), *damaged])
 
 
 def expiry_text(roles: Sequence[RoleStatus], *, now: datetime) -> str:

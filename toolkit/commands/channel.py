@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from toolkit.commands.keys import opened, say
 from toolkit.commands.publish import release_line, result_json
-from toolkit.errors import UserError
+from toolkit.errors import SecurityError, UserError
 from toolkit.words.publishing import KEYS
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ EXIT_GATE = 4
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do one of the five things; `expire-soon` gives 4 where something runs out."""
+    """Do one of the five things.
+
+    `expire-soon` gives 4 where something runs out, `status` 5 where a signed file is damaged.
+    """
     actions = {
         "status": _status,
         "rollout": _rollout,
@@ -51,7 +54,9 @@ def _status(arguments: argparse.Namespace) -> int:
         print(json.dumps(status.as_json(), indent=1))  # noqa: T201
     else:
         print(status_text(status, now=datetime.now(UTC)))  # noqa: T201
-    return 0
+    if status.damaged:
+        say("copy these files into the channel again, or publish the bundle as a new release")
+    return SecurityError.exit_code if status.damaged else 0
 
 
 def _expire_soon(arguments: argparse.Namespace) -> int:

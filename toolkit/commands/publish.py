@@ -36,6 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(result_json(done))  # noqa: T201
         return 0
     print(release_line(done))  # noqa: T201
+    if done.compatible != done.family:
+        say(f"cameras of `{done.family}` take it with --compatible {done.compatible}")
     if done.changed and done.basis_points < ALL_BASIS_POINTS:
         say(f"next: edgesr channel rollout 100% --channel {arguments.channel} --family {family}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from toolkit.errors import UserError
 
@@ -19,17 +20,17 @@ def detached_signature(data: bytes, cert: str, key: str) -> bytes:
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs7
+    from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
     options = pkcs7.PKCS7Options
     secret = os.environ.get(PASSPHRASE)
     try:
         certificate = x509.load_pem_x509_certificate(_read(cert))
-        private = load_pem_private_key(_read(key), secret.encode() if secret else None)
+        private = _private(_read(key), secret.encode() if secret else None)
         if private.public_key() != certificate.public_key():
             raise ValueError("the key is not the certificate's")
         builder = pkcs7.PKCS7SignatureBuilder().set_data(data)
-        builder = builder.add_signer(certificate, private, SHA256())  # type: ignore[arg-type]
+        builder = builder.add_signer(certificate, private, SHA256())
         kinds = [options.DetachedSignature, options.Binary, options.NoAttributes]
         return builder.sign(Encoding.DER, kinds)
     except (ValueError, TypeError, OSError) as error:
@@ -38,6 +39,16 @@ def detached_signature(data: bytes, cert: str, key: str) -> bytes:
             where=f"{cert} and {key}",
             hint=f"both are PEM files, RSA or ECDSA; a passphrase goes into {PASSPHRASE}",
         ) from error
+
+
+def _private(pem: bytes, secret: bytes | None) -> Any:
+    """The key; the passphrase may be there for other keys, and this one plain."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        return load_pem_private_key(pem, None)
+    except TypeError:  # it is encrypted
+        return load_pem_private_key(pem, secret)
 
 
 def _read(path: str) -> bytes:

@@ -50,7 +50,8 @@ def export(release: SignedRelease, out: Path, wishes: Wishes) -> Exported:
         notes=(),
         next=(
             "copy it to a stick, and on the camera name it as the channel:",
-            f"  edgesr pull --channel file:///media/stick --family {family} ...",
+            f"  edgesr pull --channel file:///media/stick --family {family} "
+            f"--compatible {release.release.compatible} ...",
             f"cameras take it until {_expiry(release):%Y-%m-%d %H:%M} UTC: sign the channel and "
             "export again after that",
         ),
