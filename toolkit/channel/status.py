@@ -104,9 +104,8 @@ def _damaged(state: State) -> Iterator[str]:
     for family in sorted(state.families):
         for path, signed in sorted(state.files(family).items()):
             file = blob_file(state.channel, path, signed.hashes["sha256"])
-            if not file.is_file() or file.stat().st_size != signed.length:
-                yield str(file.relative_to(state.channel))
-            elif sha256_file(file) != signed.hashes["sha256"]:
+            whole = file.is_file() and file.stat().st_size == signed.length
+            if not whole or sha256_file(file) != signed.hashes["sha256"]:
                 yield str(file.relative_to(state.channel))
 
 
