@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.pull.needed import PIP
 from toolkit.pull.words import add_options
+from toolkit.pull.zipped import NEEDS
 
 PAGE = (Path(__file__).parents[1] / "docs/camera.md").read_text()
 UNITS = dict(re.findall(r"```ini\n# /etc/systemd/system/(\S+)\n(.*?)```", PAGE, re.DOTALL))
@@ -29,12 +31,18 @@ def test_every_option_is_on_the_page_and_there_are_no_others():
     }  # fmt: skip
 
 
+def test_the_page_and_the_client_name_the_same_packages():
+    assert PIP in PAGE and f"/opt/edgesr/venv/bin/{PIP}" in PAGE
+    assert PAGE.count("/opt/edgesr/venv/bin/python3 ") == 3
+    assert PIP in NEEDS
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_the_units_are_valid(tmp_path):
     program = tmp_path / "python3"
     program.symlink_to(shutil.which("true"))
     for name, text in UNITS.items():
-        (tmp_path / name).write_text(text.replace("/usr/bin/python3", str(program)))
+        (tmp_path / name).write_text(text.replace("/opt/edgesr/venv/bin/python3", str(program)))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in UNITS)],
         capture_output=True,

@@ -22,6 +22,7 @@ from toolkit.cli import main
 from toolkit.errors import UserError
 from toolkit.pull import program
 from toolkit.pull.flow import pull
+from toolkit.pull.needed import PIP
 from toolkit.pull.settings import Testing as Trial
 from toolkit.pull.status import status_json, status_text
 from toolkit.pull.zipped import client_bytes
@@ -250,6 +251,32 @@ def test_a_python_without_what_the_client_needs_is_told(forge, tmp_path):
     assert done.returncode == 3, done.stderr
     assert done.stderr.startswith("error[runtime]: this Python has no `")
     assert json.loads(done.stdout)["error"]["kind"] == "runtime"
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("tuf", "5.1.0"), ("tuf", "2.1.0"), ("urllib3", "1.26.12")]
+)
+def test_an_older_package_is_told_before_any_work(forge, tmp_path, name, version):
+    there = tmp_path / f"older/{name}-{version}.dist-info/METADATA"
+    there.parent.mkdir(parents=True)
+    there.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "toolkit", "pull", "--json", *words(forge, tmp_path)],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path / "older")},
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert f"error[runtime]: this Python has `{name}` {version}, " in done.stderr
+    assert PIP in done.stderr and json.loads(done.stdout)["error"]["kind"] == "runtime"
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_tuf_that_cannot_be_used_is_no_attack(forge, tmp_path, monkeypatch):
+    def older(*words, fetcher, config):
+        """What takes no `bootstrap`."""
+
+    monkeypatch.setattr("toolkit.pull.workflow._Updater", older)
+    error = pull(settings(forge, tmp_path)).error
+    assert (error.kind, error.exit_code) == ("runtime", 3) and "bootstrap" in error.problem
 
 
 def test_the_one_file_holds_every_module_that_its_modules_name():

@@ -22,6 +22,6 @@ def _write_client(arguments: argparse.Namespace) -> int:
 
     data = client_bytes()
     replace_file(arguments.write_client, data)
-    print(f"  it needs Python 3.10 or newer with {NEEDS}", file=sys.stderr)  # noqa: T201
+    print(f"  it needs Python 3.10 or newer, and there {NEEDS}", file=sys.stderr)  # noqa: T201
     print(f"{sha256_bytes(data)}  {arguments.write_client}")  # noqa: T201
     return 0

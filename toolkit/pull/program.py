@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from toolkit import __version__
 from toolkit.errors import EnvironmentFailure, InternalFailure, ToolkitError
+from toolkit.pull.needed import PIP, require_packages
 from toolkit.pull.result import SCHEMA, error_json
 from toolkit.pull.words import add_options, seconds_of, settings_of, store_of
 
@@ -81,7 +82,7 @@ def _all_there() -> Iterator[None]:
         raise EnvironmentFailure(
             f"this Python has no `{error.name}`",
             where=sys.executable,
-            hint="install `tuf` and `cryptography`, e.g. by pip; the present model stays",
+            hint=PIP,
             kind="runtime",
         ) from error
 
@@ -93,6 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _return_to_previous(arguments)
     settings = settings_of(arguments)
     interval_s = None if arguments.every is None else seconds_of(arguments.every)
+    require_packages()
     signal.signal(signal.SIGTERM, _end)
     time.sleep(random.uniform(0, arguments.jitter_s))
     if interval_s is None:

@@ -23,6 +23,7 @@ from toolkit.pull.clock import Clock, signed_at, system_now
 from toolkit.pull.disk import failure_of
 from toolkit.pull.fetch import Http, HttpStatus
 from toolkit.pull.kept import Kept, is_family, root_name
+from toolkit.pull.needed import unusable
 from toolkit.pull.stored import Stored
 from toolkit.pull.strict_json import parse_metadata
 from toolkit.pull.verdicts import TOP
@@ -278,6 +279,8 @@ class Workflow(FetcherInterface):
             return error
         if isinstance(error, OSError):
             return failure_of(error, self.verified.folder)
+        if not self._body and isinstance(error, FORESEEN):  # nobody else has said a word yet
+            return unusable(error)
         self.clock = self.clock.at_least(system_now())  # not behind what python-tuf compared with
         if self._body and not self._is_taken:
             return verdicts.refusal(error, self._scene(self._asked[0], self._body))

@@ -1,6 +1,6 @@
 """`edgesr pull` as one file for cameras: the modules of this package and what they need of ours.
 
-It runs with Python 3.10 or newer and `tuf` and `cryptography`; the self-test needs numpy and the
+It runs with Python 3.10 or newer and what `needed` names; the self-test needs numpy and the
 model's runtime as well. `python3 edgesr-pull.pyz --help` says the rest.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from importlib import resources
 
+from toolkit.pull.needed import PIP
 from toolkit.runner.zipped import archive_bytes, modules
 
 START = b"""\
@@ -19,7 +20,7 @@ sys.exit(main())
 """
 MODULES = ("__init__.py", "child.py", "digest.py", "errors.py", "release.py")
 ROOMS = ("pull", "runner")
-NEEDS = "tuf and cryptography; for the self-test numpy and the model's runtime"
+NEEDS = f"{PIP}; for the self-test numpy and the model's runtime as well"
 
 
 def client_bytes() -> bytes:
