@@ -154,8 +154,29 @@ def test_status_shows_no_escape_codes_of_a_store(tmp_path):
 
 def test_mistakes_are_json_too(capsys):
     assert main(["pull", "--json", "--channel", "x"]) == 2
-    error = json.loads(capsys.readouterr().out)["error"]
-    assert error["exit_code"] == 2
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert (error["kind"], error["exit_code"]) == ("usage", 2)
+    assert "`--channel x` is neither" in error["text"] and "`--store` is missing" in error["text"]
+    assert err.count("error[usage]: ") == 4
+    assert "hint: `edgesr pull --help` shows an example" in err
+
+
+def test_a_root_that_is_none_has_the_kind_root(forge, tmp_path, capsys):
+    (tmp_path / "none.json").write_text("{}")
+    for named in (tmp_path / "none.json", tmp_path / "nothing.json"):
+        assert main(["pull", "--json", *words(forge, tmp_path), "--root", str(named)]) == 2
+        out, err = capsys.readouterr()
+        assert err.startswith("error[root]: ") or "\nerror[root]: " in err
+        assert json.loads(out)["error"]["kind"] == "root"
+
+
+def test_the_one_file_speaks_of_itself(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/opt/edgesr/edgesr-pull.pyz"])
+    assert program.main(["--store", "x"]) == 2
+    err = capsys.readouterr().err
+    assert "error[usage]: `--root` is missing" in err
+    assert "hint: `python3 edgesr-pull.pyz --help` shows an example" in err
 
 
 def test_failures_make_polls_rarer_up_to_four_intervals(monkeypatch):

@@ -165,7 +165,9 @@ def read_root(settings: Settings) -> bytes:
     data = read_small(settings.root.resolve(), 1 << 20)
     if data is None:
         hint = "--root is the root.json that the channel's owner put into the firmware"
-        raise UserError("the root metadata cannot be read", where=str(settings.root), hint=hint)
+        raise UserError(
+            "the root metadata cannot be read", where=str(settings.root), hint=hint, kind="root"
+        )
     return data
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from toolkit import __version__
 from toolkit.errors import EnvironmentFailure, InternalFailure, ToolkitError
 from toolkit.pull.needed import PIP, require_packages
-from toolkit.pull.result import SCHEMA, error_json
+from toolkit.pull.result import SCHEMA, error_json, name_usage
 from toolkit.pull.words import add_options, seconds_of, settings_of, store_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ exit codes: 0 updated, or nothing new   2 options   3 this camera or the link   
 def main(words: Sequence[str] | None = None) -> int:
     """The program of a camera; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="edgesr-pull",
+        prog=_own_name(sys.argv[0]),
         description="Looks for a better model, and serves it once it proved itself here.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -62,12 +62,19 @@ def main(words: Sequence[str] | None = None) -> int:
         return EXIT_BUG
 
 
+def _own_name(started: str) -> str:
+    """What somebody types to start this."""
+    name = Path(started).name
+    return f"python3 {name}" if name.endswith(".pyz") else "edgesr-pull"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """One poll, or one after another; 0, or the exit code of what went wrong."""
     try:
         with _all_there():
             return _run(arguments)
     except ToolkitError as problem:
+        name_usage(problem)
         if arguments.json:
             _print_failure(problem)
         raise
@@ -134,6 +141,7 @@ def _survived(settings: Settings, *, as_json: bool) -> int:
         raise
     except Exception as error:
         problem = error if isinstance(error, ToolkitError) else InternalFailure.of(error)
+        name_usage(problem)
         print(problem, file=sys.stderr)  # noqa: T201
         if as_json:
             _print_failure(problem)

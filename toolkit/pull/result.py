@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from toolkit.errors import ToolkitError
+from toolkit.errors import Problems, ToolkitError, UserError
 from toolkit.pull.choose import HeldBack
 from toolkit.pull.store import Standing
 
@@ -65,4 +65,14 @@ def served(standing: Standing) -> dict[str, Any]:
 
 def error_json(error: ToolkitError) -> dict[str, Any]:
     """What went wrong, for programs."""
-    return {"kind": error.kind, "text": error.problem, "exit_code": error.exit_code}
+    told = error.problems if isinstance(error, Problems) else (error,)
+    text = "; ".join(one.problem for one in told)
+    return {"kind": error.kind, "text": text, "exit_code": error.exit_code}
+
+
+def name_usage(error: ToolkitError) -> None:
+    """Mistakes of whoever typed the options have the kind `usage`, where they have no other."""
+    for one in error.problems if isinstance(error, Problems) else ():
+        name_usage(one)
+    if isinstance(error, UserError) and not error.kind:
+        error.kind = "usage"

@@ -24,6 +24,7 @@ UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options, named as those of clients/c."""
     add = parser.add_argument
+    parser.set_defaults(program=parser.prog)
     add("--channel", metavar="URL", help="https://HOST/FOLDER, or a folder, e.g. of a USB stick")
     add("--device-id", metavar="ID|@FILE", help="decides about staged rollouts; never sent")
     add("--root", type=Path, metavar="FILE", help="the root.json that came with the firmware")
@@ -53,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def store_of(given: argparse.Namespace) -> Path:
     """The store's folder. Raises UserError where none is named."""
-    return Path(_required(given.store, "--store"))
+    return Path(_required(given, "store"))
 
 
 def settings_of(given: argparse.Namespace) -> Settings:
@@ -67,9 +68,9 @@ def settings_of(given: argparse.Namespace) -> Settings:
             problems.append(problem)
             return None
 
-    channel = checked(lambda: channel_url(_required(given.channel, "--channel")))
-    device_id = checked(lambda: device_id_of(_required(given.device_id, "--device-id")))
-    root = checked(lambda: _required(given.root, "--root"))
+    channel = checked(lambda: channel_url(_required(given, "channel")))
+    device_id = checked(lambda: device_id_of(_required(given, "device_id")))
+    root = checked(lambda: _required(given, "root"))
     store = checked(lambda: store_of(given))
     floor = checked(lambda: _floor(given.time_floor))
     runtimes = checked(lambda: _runtimes(given.runtime or []))
@@ -109,9 +110,12 @@ def _testing(given: argparse.Namespace, program: Path | None) -> Testing:
     )
 
 
-def _required(value: object, option: str) -> str:
+def _required(given: argparse.Namespace, name: str) -> str:
+    value = getattr(given, name)
     if value is None:
-        raise UserError(f"`{option}` is missing", hint="`edgesr pull --help` shows an example")
+        option = f"--{name.replace('_', '-')}"
+        hint = f"`{given.program} --help` shows an example"
+        raise UserError(f"`{option}` is missing", hint=hint)
     return str(value)
 
 
