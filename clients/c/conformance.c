@@ -83,6 +83,6 @@ int conformance(const struct options *options) {
                      : folder_open(AT_FDCWD, options->metadata_dir, true);
     bool done = folder >= 0 ? run(options, folder) : fail(USAGE, "--metadata-dir cannot be used");
     if (folder >= 0) close(folder);
-    if (!done) print_fault();
+    if (!done) print_fault("");
     return done ? 0 : 1;
 }

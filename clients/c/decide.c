@@ -30,8 +30,11 @@ bool index_admits(const struct entry *entry) {
     }
     /* a release that was served here and is damaged comes back whatever its share is */
     if (entry->release == task.had || rollout_admits(entry, task.options->device_id)) return true;
-    snprintf(text, sizeof text, "%g %% of the cameras take it, not yet this one",
-             (double)entry->basis_points / 100.0);
+    if (entry->basis_points == 0)
+        snprintf(text, sizeof text, "it is for no camera");
+    else
+        snprintf(text, sizeof text, "%g %% of the cameras take it, not yet this one",
+                 (double)entry->basis_points / 100.0);
     return hold_back(entry->release, "rollout", text);
 }
 
@@ -57,6 +60,19 @@ static bool any_is_meant(void) {
     return false;
 }
 
+/* The words that the index has, each once, as options. */
+static void other_words(char *out, size_t room) {
+    size_t length = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < task.index.count && length < room; i++) {
+        const char *word = task.index.entries[i].compatible;
+        size_t first = 0;
+        while (strcmp(task.index.entries[first].compatible, word) != 0) first++;
+        if (first == i)
+            length += (size_t)snprintf(out + length, room - length, " --compatible %s", word);
+    }
+}
+
 void explain_kept(void) {
     struct result *result = &task.result;
     result->outcome = "current";
@@ -71,5 +87,8 @@ void explain_kept(void) {
     }
     if (any_is_meant()) return;
     result->outcome = task.before.current.there ? "kept" : "failed";
-    fail(OTHER_COMPATIBLE, "the channel has no release for `%s`", task.compatible);
+    char words[300];
+    other_words(words, sizeof words);
+    fail(OTHER_COMPATIBLE, "the channel has no release for `%s`, but for:%s", task.compatible,
+         words[0] == '\0' ? " none" : words);
 }

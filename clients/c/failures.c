@@ -35,6 +35,13 @@ bool store_blocked(const struct store *store, const char *content, char kind[33]
     return found;
 }
 
+size_t store_blocked_count(const struct store *store) {
+    size_t count = 0;
+    read_blocked(store);
+    for (const char *line = blocked; (line = strchr(line, '\n')) != NULL; line++) count++;
+    return count;
+}
+
 bool store_block(const struct store *store, const char *content, const char *kind) {
     char known[33];
     if (store_blocked(store, content, known) && strcmp(known, kind) == 0) return true;

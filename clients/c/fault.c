@@ -103,33 +103,44 @@ int kind_exit_code(enum kind kind) {
     return kind >= BAD_ROOT ? 2 : 3;
 }
 
+/* What to do, after what is said of the present model. */
 static const char *hint_of(enum kind kind) {
+    switch (kind) {
+    case CLOCK_WRONG: return "set the clock";
+    case TLS: return "--ca names the authorities to trust, and certificates need the right clock";
+    case NEWER_SCHEMA: return "update the client";
+    case OTHER_COMPATIBLE: return "--compatible is the word that releases for this camera state";
+    case OLD_FIRMWARE: return "this release needs a newer firmware";
+    case OLD_RUNTIME: return "install the runtime, or state its version with --runtime";
+    case GOLDEN:
+    case SLOW:
+    case CRASH:
+    case HELD_BACK: return "publish a better one";
+    default:
+        return kind_exit_code(kind) == 5 ? "tell whoever runs the channel"
+                                         : "the next run tries again";
+    }
+}
+
+/* Of what has nothing to do with the present model: all there is to say. */
+static const char *plain_hint_of(enum kind kind) {
     switch (kind) {
     case BAD_ROOT: return "hand in the `root.json` that came with the camera's firmware";
     case USAGE: return "`edgesr-pull --help` lists the options";
     case BUSY: return "another pull is at work on this store; try again later";
     case DISK_FULL: return "free space where the store lies; the next run resumes";
     case READ_ONLY: return "make the store writable; the next run resumes";
-    case CLOCK_WRONG: return "set the clock; the present model stays";
-    case NEWER_SCHEMA: return "update the client; the present model stays";
-    case MISSING: return "--channel is the folder that holds metadata/; the present model stays";
-    case OTHER_COMPATIBLE: return "--compatible is the word that releases for this camera state";
-    case OLD_FIRMWARE: return "the present model stays until this camera's firmware is newer";
-    case OLD_RUNTIME: return "install the runtime, or state its version with --runtime";
-    case GOLDEN:
-    case SLOW:
-    case CRASH:
-    case HELD_BACK: return "the present model stays; publish a better one";
-    default:
-        return kind_exit_code(kind) == 5
-                   ? "the present model stays; tell whoever runs the channel"
-                   : "the present model stays; the next run tries again";
+    default: return NULL;
     }
 }
 
-void print_fault(void) {
+void print_fault(const char *served) {
     const char *label = kind_exit_code(last.kind) == 5 ? "refused" : "error";
+    const char *plain = plain_hint_of(last.kind);
     fprintf(stderr, "%s[%s]: %s\n", label, last.word, last.text);
     if (last.place[0] != '\0') fprintf(stderr, "  --> %s\n", last.place);
-    fprintf(stderr, "\nhint: %s\n", hint_of(last.kind));
+    if (plain != NULL)
+        fprintf(stderr, "\nhint: %s\n", plain);
+    else
+        fprintf(stderr, "\nhint: %s%s\n", served, hint_of(last.kind));
 }

@@ -43,6 +43,6 @@ const char *fault_text(void);
 const char *fault_word(void);
 const char *kind_word(enum kind kind);
 int kind_exit_code(enum kind kind);
-void print_fault(void); /* to stderr, as the Python client prints it */
+void print_fault(const char *served); /* to stderr; `served`: what the hint begins with */
 
 #endif

@@ -106,7 +106,7 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *context) {
 
 static bool fail_status(void) {
     if (last_status == 404) return fail(MISSING, "it is not there");
-    if (last_status == 416) return fail(BAD_RANGE, "the server does not have the range");
+    if (last_status == 416) return fail(TRUNCATED, "the server has less of it than was signed");
     return fail(HTTP_STATUS, "the server answered %ld", last_status);
 }
 
@@ -202,7 +202,8 @@ static bool try_download(const char *url, int file, long long kept, long long le
     bool whole = kept == length || ask(url, &answer);
     if (whole && answer.length < length)
         whole = fail(TRUNCATED, "%lld of %lld bytes came", answer.length, length);
-    if (!whole && fault_kind() == BAD_RANGE && ftruncate(file, 0) != 0)
+    bool begin_again = !whole && (fault_kind() == BAD_RANGE || last_status == 416);
+    if (begin_again && ftruncate(file, 0) != 0)
         return fail_errno(errno, "empty", "the file that arrives");
     if (whole && fsync(file) != 0) return fail_errno(errno, "sync", "the file that arrived");
     return whole;

@@ -6,6 +6,7 @@
 #include "fault.h"
 #include "options.h"
 #include "pull.h"
+#include "result.h"
 #include "strict_json.h"
 
 int main(int count, char **words) {
@@ -15,7 +16,9 @@ int main(int count, char **words) {
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then told as a full disk */
     json_in_arena();
     if (!options_read(count, words, &options) || !http_open(&options.transfer)) {
-        print_fault();
+        static const struct result failed = {.outcome = "failed"};
+        print_fault("");
+        if (options.json) result_print(&failed, "", true);
         return kind_exit_code(fault_kind());
     }
     int code = options.command != NULL ? conformance(&options) : pull(&options);

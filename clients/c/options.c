@@ -10,10 +10,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <openssl/pem.h>
+
 #include "clock.h"
 #include "fault.h"
 #include "limits.h"
 #include "release.h"
+
+#define VERSION "0.1.0" /* of the toolkit: toolkit/__init__.py */
 
 static const char help[] =
     "usage: edgesr-pull --channel URL --device-id ID --root FILE --store DIR [options]\n"
@@ -39,14 +43,16 @@ static const char help[] =
     "  --ca FILE              authorities to trust for https, PEM; default: the system's\n"
     "  --json                 the result on stdout; else the model's path\n"
     "  --status               what the store holds; asks nobody, changes nothing\n"
-    "  --return-to-previous   the present model misbehaves: serve the one before, block this one\n\n"
+    "  --return-to-previous   the present model misbehaves: serve the one before, block this one\n"
+    "  --version\n\n"
     "exit: 0 fine, 2 usage, 3 something is missing or in the way, 5 refused for security\n\n"
     "example: edgesr-pull --channel https://models.example/street --device-id @/etc/machine-id \\\n"
     "           --root /etc/edgesr/root.json --store /var/lib/edgesr --self-test /usr/bin/try-model\n";
 
 enum option_word {
     CHANNEL = 256, DEVICE_ID, ROOT_FILE, STORE, FAMILY, COMPATIBLE, FIRMWARE, RUNTIME, SELF_TEST,
-    SELF_TEST_S, SELF_TEST_MB, TIME_FLOOR, WAIT, STALL_S, TRIES, RETRY_S, CA, JSON, STATUS, RETURN_TO_PREVIOUS, HELP,
+    SELF_TEST_S, SELF_TEST_MB, TIME_FLOOR, WAIT, STALL_S, TRIES, RETRY_S, CA, JSON, STATUS, RETURN_TO_PREVIOUS,
+    HELP, SHOW_VERSION,
     METADATA_DIR, METADATA_URL, TARGET_NAME, TARGET_BASE_URL, TARGET_DIR
 };
 
@@ -72,6 +78,7 @@ static const struct option table[] = {
     {"status", no_argument, NULL, STATUS},
     {"return-to-previous", no_argument, NULL, RETURN_TO_PREVIOUS},
     {"help", no_argument, NULL, HELP},
+    {"version", no_argument, NULL, SHOW_VERSION},
     {"metadata-dir", required_argument, NULL, METADATA_DIR},
     {"metadata-url", required_argument, NULL, METADATA_URL},
     {"target-name", required_argument, NULL, TARGET_NAME},
@@ -147,6 +154,15 @@ static bool raise_floor(const char *text, int64_t *floor_s) {
     return true;
 }
 
+/* libcurl tells an unusable file only when it connects, as if the server were at fault. */
+static bool holds_certificate(const char *path) {
+    FILE *file = fopen(path, "re");
+    X509 *found = file == NULL ? NULL : PEM_read_X509_AUX(file, NULL, NULL, NULL);
+    if (file != NULL) fclose(file);
+    X509_free(found);
+    return found != NULL;
+}
+
 static bool take_number(int option, const char *text, struct options *out) {
     long long number;
     switch (option) {
@@ -177,7 +193,7 @@ static bool take(int option, char *text, struct options *out) {
     case RUNTIME: return runtime(text, out);
     case SELF_TEST: return access(out->self_test = text, X_OK) == 0;
     case TIME_FLOOR: return raise_floor(text, &out->time_floor_s);
-    case CA: return access(out->transfer.ca = text, R_OK) == 0;
+    case CA: return holds_certificate(out->transfer.ca = text);
     case JSON: return out->json = true;
     case STATUS: return out->status = true;
     case RETURN_TO_PREVIOUS: return out->return_to_previous = true;
@@ -216,6 +232,10 @@ bool options_read(int count, char **words, struct options *out) {
     while ((option = getopt_long(count, words, "h", table, NULL)) != -1) {
         if (option == HELP || option == 'h') {
             fputs(help, stdout);
+            exit(0);
+        }
+        if (option == SHOW_VERSION) {
+            puts("edgesr-pull " VERSION);
             exit(0);
         }
         if (option == '?') return fail(USAGE, "`%s` is no option, or lacks a value", words[optind - 1]);

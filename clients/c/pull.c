@@ -46,10 +46,12 @@ static bool refresh(const char *root, size_t length) {
     return trust_refresh(&task.trust, root, length);
 }
 
-/* The family of the model that is served, so that a second one on a channel stops no camera; else
- * the only one that the channel delegates to. NULL and a fault where there are none or several. */
-static const char *default_family(void) {
+/* The one that is asked for; else that of the model that is served, so that a second one on a
+ * channel stops no camera; else the only one that the channel delegates to. NULL and a fault where
+ * there is none or several. */
+static const char *found_family(const char *asked) {
     const struct stored *served = &task.before.current;
+    const char *wanted = asked != NULL ? asked : served->there ? served->family : "";
     const json_t *delegations = json_object_in(task.trust.targets.body, "delegations");
     const json_t *roles = json_array_in(delegations, "roles");
     const char *only = NULL;
@@ -58,19 +60,20 @@ static const char *default_family(void) {
     for (size_t i = 0; i < json_array_size(roles); i++) {
         const char *name = json_text(json_array_get(roles, i), "name");
         if (!family_is_sound(name)) continue; /* a role of something else */
-        if (served->there && strcmp(name, served->family) == 0) return name;
+        if (strcmp(name, wanted) == 0) return name;
         only = count++ == 0 ? name : NULL;
         if (length < sizeof names)
             length += (size_t)snprintf(names + length, sizeof names - length, " %s", name);
     }
     if (count == 0) fail(MISSING, "the channel has no family");
-    if (count > 1) fail(USAGE, "the channel has %zu families; name one with --family:%s", count, names);
-    return only;
+    else if (asked != NULL) fail(MISSING, "the channel has no family `%s`, but:%s", asked, names);
+    else if (count > 1) fail(USAGE, "the channel has %zu families; name one with --family:%s", count, names);
+    return asked == NULL ? only : NULL;
 }
 
 /* Which family, and which kind of camera, where the command line does not say. */
 static bool choose_family(void) {
-    task.family = task.options->family == NULL ? default_family() : task.options->family;
+    task.family = found_family(task.options->family);
     if (task.family == NULL) return false;
     task.compatible = task.options->compatible == NULL ? task.family : task.options->compatible;
     return compatible_is_sound(task.compatible) ||
@@ -208,12 +211,29 @@ static void poll_once(void) {
     if (!updated) explain_kept();
 }
 
+/* A store that is not there yet is an answer, no fault. */
 static void show_status(void) {
-    if (!store_open(&task.store, task.options->store, false))
-        fail(STORE_DAMAGED, "there is no store `%s`", task.options->store);
-    else
-        task.result.standing = store_standing(&task.store);
+    struct standing *found = &task.result.standing;
+    char previous[48] = "none";
     task.result.outcome = "current";
+    if (access(task.options->store, F_OK) != 0 && errno == ENOENT) {
+        say("no model in %s", task.options->store);
+        return;
+    }
+    if (!store_open(&task.store, task.options->store, false)) return;
+    *found = store_standing(&task.store);
+    if (found->previous.there)
+        snprintf(previous, sizeof previous, "release %lld", found->previous.release);
+    if (found->current.there)
+        say("release %lld of %s is served", found->current.release, found->current.family);
+    else if (faccessat(task.store.folder, "current", F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+        say("no model in %s", task.options->store);
+    else if (store_had(&task.store) > 0)
+        say("`current` names release %lld, which is damaged: the next pull repairs it",
+            store_had(&task.store));
+    else
+        say("`current` is damaged: the next pull repairs it");
+    say("previous: %s; blocked: %zu", previous, store_blocked_count(&task.store));
 }
 
 static void send_back(void) {
@@ -222,9 +242,17 @@ static void send_back(void) {
         !store_return_to_previous(&task.store, &task.result.standing))
         return;
     task.result.outcome = "updated";
+    say("release %lld is served again", task.result.standing.current.release);
+}
+
+/* What a hint says of the model; nothing where the store could not be looked at. */
+static const char *served_words(void) {
+    if (task.result.standing.current.there) return "the present model stays; ";
+    return task.store.releases >= 0 ? "no model is served yet; " : "";
 }
 
 int pull(const struct options *options) {
+    bool asks = !options->status && !options->return_to_previous;
     task.options = options;
     task.store = (struct store){options->store, -1, -1, -1, -1};
     if (options->status)
@@ -239,7 +267,8 @@ int pull(const struct options *options) {
         task.result.standing = now;
         task.result.outcome = kind_exit_code(fault_kind()) == 5 ? "refused" : "failed";
     }
-    if (fault_kind() != KIND_NONE) print_fault();
+    if (fault_kind() != KIND_NONE) print_fault(served_words());
+    if (asks && !options->json) result_say(&task.result);
     result_print(&task.result, options->store, options->json);
     return kind_exit_code(fault_kind());
 }

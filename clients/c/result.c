@@ -69,11 +69,11 @@ static void print_json(const struct result *result, const char *path) {
         (json_int_t)traffic->requests, "bytes_fetched", (json_int_t)traffic->bytes_fetched,
         "bytes_resumed", (json_int_t)traffic->bytes_resumed, "error", error_json(), "clock",
         clock_json(result));
-    json_dumpf(value, stdout, JSON_INDENT(2));
+    json_dumpf(value, stdout, 0);
     putchar('\n');
 }
 
-static void say_line(const struct result *result) {
+void result_say(const struct result *result) {
     const struct counters *traffic = http_counters();
     char served[48] = "no model";
     if (result->standing.current.there)
@@ -90,8 +90,7 @@ void result_print(const struct result *result, const char *store_path, bool json
     model_path(&result->standing.current, store_path, path, sizeof path);
     if (json) {
         print_json(result, path);
-        return;
+    } else if (path[0] != '\0') {
+        printf("%s\n", path);
     }
-    say_line(result);
-    if (path[0] != '\0') printf("%s\n", path);
 }

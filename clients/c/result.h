@@ -23,6 +23,8 @@ struct result {
     bool clock_known;
 };
 
+void result_say(const struct result *result); /* a poll's end, in one line to stderr */
+
 /* On stdout one JSON document, the fault in it, or the path of the model that is served. */
 void result_print(const struct result *result, const char *store_path, bool json);
 

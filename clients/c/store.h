@@ -49,6 +49,7 @@ bool store_return_to_previous(const struct store *store, struct standing *out);
 
 /* The kind that a content was blocked for; false where it is not blocked. */
 bool store_blocked(const struct store *store, const char *content, char kind[33]);
+size_t store_blocked_count(const struct store *store);
 bool store_block(const struct store *store, const char *content, const char *kind);
 
 long store_attempts(const struct store *store, const char *id);

@@ -72,8 +72,11 @@ static bool refresh_timestamp(struct trust *trust, const struct metadata *before
     struct metadata *now = &trust->timestamp;
     size_t length = 0;
     bool known = before->body != NULL && read_signed_at(trust, before);
-    if (!trust_fetch(trust, "timestamp.json", TIMESTAMP_MOST_BYTES, &length) ||
-        !metadata_parse(now, TIMESTAMP, trust_fetched, length, "timestamp.json") ||
+    if (!trust_fetch(trust, "timestamp.json", TIMESTAMP_MOST_BYTES, &length))
+        return fault_kind() == MISSING
+                   ? fail(MISSING, "no channel is there: --channel is the folder that holds metadata/")
+                   : false;
+    if (!metadata_parse(now, TIMESTAMP, trust_fetched, length, "timestamp.json") ||
         !trust_signed_by_root(trust, now, "timestamp", "timestamp.json"))
         return false;
     if (known && now->version == before->version) {
