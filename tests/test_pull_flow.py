@@ -144,6 +144,28 @@ def test_status_asks_nobody_and_survives_damage(forge, tmp_path, capsys):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_status_says_what_is_damaged(forge, tmp_path, capsys):
+    pull(settings(forge, tmp_path))
+    store = tmp_path / "store"
+    assert status_json(store)["damaged"] == []
+    (id,) = (one.name for one in (store / "releases").iterdir())
+    (store / "releases" / id / "model.bin").write_bytes(b"flipped")
+    (store / "releases" / id / "contract.json").unlink()
+    (store / "previous").write_bytes(b"\0\0")
+    assert main(["pull", "--status", "--json", "--store", str(store)]) == 0
+    value = json.loads(capsys.readouterr().out)
+    files = {"model.bin": "damaged", "contract.json": "missing"}
+    assert value["release"] is None and value["damaged"] == [
+        {"pointer": "current", "release": 1, "id": id, "files": files},
+        {"pointer": "previous", "release": None, "id": None, "files": {"previous": "damaged"}},
+    ]
+    shown = status_text(value)
+    assert "`current` names release 1: " in shown and "`model.bin` is damaged" in shown
+    assert "`contract.json` is missing" in shown and "`previous` names no release" in shown
+    (store / "releases" / id / "release.json").write_text("{}")
+    assert status_json(store)["damaged"][0]["files"] == {"release.json": "damaged"}
+
+
 def test_status_shows_no_escape_codes_of_a_store(tmp_path):
     (tmp_path / "metadata").mkdir()
     said = {"signed": {"version": "\x1b[2J", "expires": "\x9b2J"}}

@@ -10,7 +10,17 @@ from typing import Any
 from toolkit.pull.disk import read_small
 from toolkit.pull.heal import standing
 from toolkit.pull.result import SCHEMA, served
-from toolkit.pull.store import Standing, blocked
+from toolkit.pull.store import (
+    CURRENT,
+    PREVIOUS,
+    Standing,
+    blocked,
+    folder_of,
+    is_whole,
+    read_pointer,
+    stored_manifest,
+)
+from toolkit.release import MANIFEST
 
 METADATA_MAX_BYTES = 1 << 20
 
@@ -22,10 +32,28 @@ def status_json(store: Path) -> dict[str, Any]:
         "schema": SCHEMA,
         "store": str(store.absolute()),
         **served(found),
+        "damaged": [one for name in (CURRENT, PREVIOUS) if (one := _damage(store, name))],
         "model": _model(found),
         "blocked": blocked(store),
         "metadata": trusted_until(store / "metadata"),
     }
+
+
+def _damage(store: Path, name: str) -> dict[str, Any] | None:
+    """What is wrong with the release that a pointer names; None where nothing is."""
+    if not (store / name).exists():
+        return None
+    pointer = read_pointer(store, name)
+    if pointer is None:
+        return {"pointer": name, "release": None, "id": None, "files": {name: "damaged"}}
+    folder = folder_of(store, pointer.id)
+    release = stored_manifest(store, pointer.id)
+    bad = [MANIFEST]
+    if release is not None:
+        bad = [file.name for file in release.fetched if not is_whole(folder / file.name, file)]
+    files = {one: "damaged" if (folder / one).exists() else "missing" for one in bad}
+    found = {"pointer": name, "release": pointer.release, "id": pointer.id, "files": files}
+    return found if bad else None
 
 
 def _model(found: Standing) -> dict[str, Any] | None:
@@ -76,6 +104,10 @@ def status_text(value: Mapping[str, Any]) -> str:
         lines.append(f"  {value['path']}")
     previous = value["previous"]
     lines.append("no previous release" if previous is None else f"previous: release {previous}")
+    for one in value["damaged"]:
+        names = "no release" if one["release"] is None else f"release {one['release']}"
+        files = ", ".join(f"`{file}` is {how}" for file, how in one["files"].items())
+        lines.append(f"`{one['pointer']}` names {names}: {files}; the next poll repairs it")
     for content, kind in value["blocked"].items():
         lines.append(f"blocked [{kind}]: {content[:16]}")
     for role, said in value["metadata"].items():
