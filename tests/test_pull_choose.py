@@ -10,7 +10,7 @@ from pull_parts import stored
 
 from toolkit.errors import Problems, UserError
 from toolkit.pull.choose import Camera, choose, number_of
-from toolkit.pull.ending import nothing_taken
+from toolkit.pull.ending import hint_without_model, nothing_taken
 from toolkit.pull.runtimes import is_older, reason_against_runtime
 from toolkit.pull.settings import Settings
 from toolkit.pull.settings import Testing as Trial
@@ -88,6 +88,32 @@ def test_a_poll_that_took_nothing_says_whether_somebody_must_act(entries, outcom
     result = nothing_taken(NOTHING, choice, choice.held_back, CAMERA)
     assert (result.outcome, result.error.kind if result.error else "") == (outcome, kind)
     assert result.exit_code == (3 if kind else 0)
+
+
+def test_a_withdrawn_release_waits_for_no_camera():
+    (withdrawn,) = choose(
+        Index(family="street", releases=(entry(2, share=0),)), CAMERA, above=1
+    ).held_back
+    assert withdrawn.text == "it is for no camera (any more): its share is 0 %"
+    assert "not yet" not in withdrawn.text
+
+
+def test_the_words_that_a_channel_has_are_named():
+    others = (entry(3, compatible="raspberry-pi-5"), entry(1, compatible="jetson"))
+    for above in (0, 3):  # also those that are no news
+        choice = choose(Index(family="street", releases=others), CAMERA, above=above)
+        hint = nothing_taken(NOTHING, choice, choice.held_back, CAMERA).error.hint
+        assert hint == (
+            "its releases are for `--compatible jetson` or `--compatible raspberry-pi-5`"
+        )
+
+
+def test_no_model_stays_where_there_is_none(tmp_path):
+    hint = "tell somebody; the present model stays; the next poll tries again"
+    told = hint_without_model(hint, tmp_path)
+    assert told == "tell somebody; no model is served yet; the next poll tries again"
+    (tmp_path / "current").write_bytes(b"damaged")
+    assert "; no whole model is stored; " in hint_without_model(hint, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,23 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(http, server, tmp_path):
     assert (tmp_path / "secret").read_bytes() == b"keep me"
 
 
+@pytest.mark.parametrize("left", [50_000, 100_000, 150_000])
+def test_a_file_that_is_shorter_than_signed_is_truncated(http, server, tmp_path, left):
+    server.on("/blob", Act(body=BODY[:100_000]), forever=True)
+    (tmp_path / "goal.part").write_bytes(BODY[:left])
+    with pytest.raises(EnvironmentFailure, match=r"100000|cut short") as failed:
+        take(http, server, tmp_path / "goal")
+    assert failed.value.kind == "truncated" and len(server.requests) == 3
+    assert (tmp_path / "goal.part").exists()  # it is resumed when the rest is there
+
+
+def test_a_missing_file_is_not_blamed_on_the_channels_address(http, server, tmp_path):
+    with pytest.raises(HttpStatus) as failed:
+        http.get(f"{server.url}/nothing", 10)
+    assert failed.value.kind == "missing" and "--channel" not in failed.value.hint
+    assert "being copied there" in failed.value.hint
+
+
 def test_tries_are_counted_per_file(http, server, tmp_path):
     server.on("/blob", Act(status=503), forever=True)
     with pytest.raises(HttpStatus) as failed:

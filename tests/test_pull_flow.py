@@ -193,6 +193,14 @@ def test_a_root_that_is_none_has_the_kind_root(forge, tmp_path, capsys):
         assert json.loads(out)["error"]["kind"] == "root"
 
 
+def test_a_camera_without_a_model_is_not_told_that_one_stays(forge, tmp_path):
+    nowhere = (tmp_path / "nowhere").as_uri()
+    hint = pull(settings(forge, tmp_path, channel=nowhere)).error.hint
+    assert hint.endswith("; no model is served yet") and "--channel" in hint
+    assert pull(settings(forge, tmp_path)).error is None
+    assert "the present model stays" in pull(settings(forge, tmp_path, channel=nowhere)).error.hint
+
+
 def test_the_one_file_speaks_of_itself(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/opt/edgesr/edgesr-pull.pyz"])
     assert program.main(["--store", "x"]) == 2

@@ -34,7 +34,7 @@ class Choice:
 
     candidates: tuple[Entry, ...]
     held_back: tuple[HeldBack, ...]
-    is_meant: bool  # whether any release at all is for this kind of camera
+    words: tuple[str, ...]  # every `compatible` that the index has
 
 
 def choose(index: Index, camera: Camera, *, above: int, had: int = 0) -> Choice:
@@ -55,7 +55,7 @@ def choose(index: Index, camera: Camera, *, above: int, had: int = 0) -> Choice:
     return Choice(
         candidates=tuple(candidates),
         held_back=tuple(held),
-        is_meant=any(one.compatible == camera.compatible for one in index.releases),
+        words=tuple(sorted({one.compatible for one in index.releases})),
     )
 
 
@@ -76,6 +76,8 @@ def reason_against(entry: Entry, camera: Camera) -> HeldBack | None:
         kind, text = FIRMWARE, f"it needs firmware {entry.min_firmware}, this is {camera.firmware}"
     elif not entry.rollout.admits(camera.device_id):
         kind, text = ROLLOUT, f"{_percent(entry)} of the cameras take it, not yet this one"
+        if entry.rollout.basis_points == 0:
+            text = "it is for no camera (any more): its share is 0 %"
     else:
         return None
     return HeldBack(release=entry.release, kind=kind, text=text)

@@ -12,7 +12,7 @@ from toolkit.errors import EnvironmentFailure, SecurityError, ToolkitError, User
 from toolkit.pull import clock
 from toolkit.pull.choose import Camera, HeldBack, choose, number_of
 from toolkit.pull.disk import failure_of, nothing, read_small
-from toolkit.pull.ending import nothing_taken
+from toolkit.pull.ending import hint_without_model, nothing_taken
 from toolkit.pull.fetch import Http
 from toolkit.pull.heal import healed, standing
 from toolkit.pull.locking import locked
@@ -93,6 +93,8 @@ def pull(
         result = _failed(settings, failure_of(error, settings.store))
     finally:
         http.close()
+    if result.error is not None and result.standing.current is None:
+        result.error.hint = hint_without_model(result.error.hint, settings.store)
     return replace(result, traffic=traffic(http), clock=poll.clock or None)
 
 

@@ -35,8 +35,9 @@ REDIRECTS = (301, 302, 303, 307, 308)
 OK, PARTIAL, NOT_FOUND, BAD_RANGE = 200, 206, 404, 416
 PASSING = (408, 425, 429)  # and 5xx: the same request may work later
 RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15}|\*)")
+NO_RANGE = re.compile(r"bytes \*/([0-9]{1,15})")
 STAYS = "the present model stays; the next poll tries again"
-FOLDER = "--channel is the folder that holds metadata/ and targets/; the present model stays"
+COPIED = f"perhaps it is being copied there, file by file; {STAYS}"
 
 
 class HttpStatus(EnvironmentFailure):
@@ -45,7 +46,7 @@ class HttpStatus(EnvironmentFailure):
     def __init__(self, status: int, url: str, *, retry_after_s: float = 0.0) -> None:
         told = "it is not there (404)" if status == NOT_FOUND else f"the server answered {status}"
         kind = "missing" if status == NOT_FOUND else "http"
-        super().__init__(told, where=url, hint=FOLDER if kind == "missing" else STAYS, kind=kind)
+        super().__init__(told, where=url, hint=COPIED if kind == "missing" else STAYS, kind=kind)
         self.status = status
         self.retry_after_s = retry_after_s
 
@@ -169,7 +170,7 @@ def _start(response: BaseHTTPResponse, have: int, length: int | None, url: str) 
     if status == OK:
         return 0
     if status == BAD_RANGE and have:
-        raise WrongRange("none (416)", url)
+        raise _short(response, length, url) or WrongRange("none (416)", url)
     if status != PARTIAL:
         raise HttpStatus(status, url, retry_after_s=_retry_after_s(response))
     stated = response.headers.get("Content-Range", "")
@@ -181,6 +182,18 @@ def _start(response: BaseHTTPResponse, have: int, length: int | None, url: str) 
     if first != have or last < first or (length is not None and last >= length) or is_other:
         raise WrongRange(f"`{stated[:60]}`, asked was from {have} of {length}", url)
     return have
+
+
+def _short(response: BaseHTTPResponse, length: int | None, url: str) -> EnvironmentFailure | None:
+    """What it means that there is no such range: the server's file is shorter than what is signed.
+
+    None where it does not say how long its file is, or that it is long enough.
+    """
+    match = NO_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if match is None or length is None or int(match[1]) >= length:
+        return None
+    text = f"the server's file has {int(match[1])} bytes, {length} are signed"
+    return EnvironmentFailure(text, where=url, hint=COPIED, kind="truncated")
 
 
 def _retry_after_s(response: BaseHTTPResponse) -> float:
