@@ -6,8 +6,8 @@
 #include "fault.h"
 #include "options.h"
 #include "pull.h"
-#include "result.h"
 #include "strict_json.h"
+#include "task.h"
 
 int main(int count, char **words) {
     struct options options;
@@ -16,9 +16,9 @@ int main(int count, char **words) {
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then told as a full disk */
     json_in_arena();
     if (!options_read(count, words, &options) || !http_open(&options.transfer)) {
-        static const struct result failed = {.outcome = "failed"};
         print_fault("");
-        if (options.json) result_print(&failed, "", true);
+        task.result.outcome = "failed";
+        if (options.json) result_print(&task.result, "", true);
         return kind_exit_code(fault_kind());
     }
     int code = options.command != NULL ? conformance(&options) : pull(&options);
