@@ -12,31 +12,15 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from needs import needs
+
+import toolkit
 from camera.cameras import Camera, c_client
 from camera.models import COMPATIBLE, FAMILY, Model
 from camera.repository import Forge
 from camera.server import Server
-from needs import needs
-
-import toolkit
 
 pytestmark = needs("c-client")
-
-
-@pytest.fixture(scope="module")
-def first_channel(tmp_path_factory: pytest.TempPathFactory) -> Forge:
-    return Forge(tmp_path_factory.mktemp("channel") / "channel")
-
-
-@pytest.fixture
-def forge(first_channel: Forge, tmp_path: Path) -> Forge:
-    return first_channel.copy(tmp_path / "channel")
-
-
-@pytest.fixture
-def server(forge: Forge) -> Iterator[Server]:
-    with Server(forge.folder) as running:
-        yield running
 
 
 @pytest.fixture

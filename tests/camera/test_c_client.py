@@ -6,37 +6,20 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from needs import needs
+
 from camera.cameras import PYTHON, Camera, c_client
 from camera.models import FAMILY, Model
 from camera.repository import Forge
 from camera.server import Server
-from needs import needs
-
 from toolkit.release import file_bytes
 
 pytestmark = needs("c-client")
 TARGETS_MOST_BYTES = 256 << 10  # limits.h
 SAYS_ALL = "#!/bin/sh\n"
-
-
-@pytest.fixture(scope="module")
-def first_channel(tmp_path_factory: pytest.TempPathFactory) -> Forge:
-    return Forge(tmp_path_factory.mktemp("channel") / "channel")
-
-
-@pytest.fixture
-def forge(first_channel: Forge, tmp_path: Path) -> Forge:
-    return first_channel.copy(tmp_path / "channel")
-
-
-@pytest.fixture
-def server(forge: Forge) -> Iterator[Server]:
-    with Server(forge.folder) as running:
-        yield running
 
 
 @pytest.fixture

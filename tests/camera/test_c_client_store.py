@@ -5,36 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from needs import needs
+
 from camera.cameras import PYTHON, Camera, Client, c_client, outcome_of
 from camera.models import FAMILY, Model, blobs
 from camera.repository import Forge
 from camera.server import Server
-from needs import needs
 
 pytestmark = needs("c-client")
 FILE_MOST_BYTES = 16 << 20  # of the self-test's program; limits.h
 BUILT = "2026-11-21T00:00:00Z"  # FLOOR of the Makefile
 
 
-@pytest.fixture(scope="module")
-def first_channel(tmp_path_factory: pytest.TempPathFactory) -> Forge:
-    return Forge(tmp_path_factory.mktemp("channel") / "channel")
-
-
 @pytest.fixture
-def forge(first_channel: Forge, tmp_path: Path) -> Forge:
-    return first_channel.copy(tmp_path / "channel")
-
-
-@pytest.fixture
-def camera(forge: Forge, tmp_path: Path) -> Iterator[Camera]:
+def camera(forge: Forge, server: Server, tmp_path: Path) -> Camera:
     """A camera that has nothing yet."""
-    with Server(forge.folder) as running:
-        yield Camera.made(c_client(), tmp_path / "camera", running.url, forge.root)
+    return Camera.made(c_client(), tmp_path / "camera", server.url, forge.root)
 
 
 # The self-test's child
